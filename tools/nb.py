@@ -1,0 +1,157 @@
+#!/usr/bin/env python
+"""Edit, execute and check the notebooks from a terminal.
+
+The .ipynb files are the only source; `.text/` holds throw-away text copies of them to edit.
+
+  tools/nb.py new 07_mosaic            an empty notebook and its text copy
+  tools/nb.py edit 01_data             write .text/01_data.py (percent format)
+  tools/nb.py save 01_data             bring the text back, export its module, clean
+  tools/nb.py run 01_data              execute in place and keep the outputs
+  tools/nb.py check                    execute all in a scratch copy; saved outputs must match
+"""
+import argparse
+import base64
+import io
+import os
+import re
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault('OMP_NUM_THREADS', '1' if 'check' in sys.argv[1:2] else '2')
+ROOT = Path(__file__).resolve().parent.parent
+NBS, TEXT = ROOT/'nbs', ROOT/'.text'
+VOLATILE = re.compile(r'^#\|\s*volatile', re.M)     # cells that show times or memory of this machine
+OPTS = dict(cell_metadata_filter='-all', notebook_metadata_filter='-all')
+
+
+def notebooks(names):
+    "The paths of the named notebooks (`01_data`, with or without suffix), of all when none is named."
+    if not names: return sorted(NBS.glob('[!_]*.ipynb'))
+    return [NBS/f'{Path(n).name.removesuffix(".ipynb")}.ipynb' for n in names]
+
+
+def text_path(nb): return TEXT/f'{nb.stem}.py'
+
+
+def clean(nb):
+    "Clean one notebook as `nbdev_clean` does."
+    from nbdev.clean import nbdev_clean
+    nbdev_clean(str(nb))
+
+
+def new(nb):
+    import nbformat
+    if nb.exists(): raise SystemExit(f'{nb.name} exists already')
+    cells = [nbformat.v4.new_markdown_cell(f'# {nb.stem}\n\n> what the reader will be able to do')]
+    nb.parent.mkdir(exist_ok=True)
+    kernel = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), nb)
+    clean(nb)
+    edit(nb)
+
+
+def edit(nb):
+    import jupytext
+    TEXT.mkdir(exist_ok=True)
+    nbk = jupytext.read(nb)
+    nbk.metadata.setdefault('jupytext', {}).update(OPTS)
+    jupytext.write(nbk, text_path(nb), fmt='py:percent')
+    print(text_path(nb).relative_to(ROOT))
+
+
+def save(nb):
+    from jupytext.cli import jupytext as cli
+    from nbdev.export import nb_export
+    cli(['--quiet', '--to', 'ipynb', '--update', '-o', str(nb), str(text_path(nb))])
+    clean(nb)
+    os.chdir(ROOT)
+    nb_export(str(nb))
+
+
+def execute(src, dest):
+    "Run `src` in its own folder, write it with its outputs to `dest`; raise the first error a cell gives."
+    from execnb.nbio import read_nb, write_nb
+    from execnb.shell import CaptureShell
+    os.chdir(NBS)
+    os.environ['IN_TEST'] = '1'
+    shell = CaptureShell(src, mpl_format='png')
+    nb = read_nb(src)
+    skip = lambda c: c.cell_type == 'code' and 'nbdev_export()' in c.source
+    try: shell.run_all(nb, exc_stop=True, preproc=skip)
+    except BaseException: raise SystemExit(f'{src.name} failed\n' + shell.prettytb(fname=src)) from None
+    for c in nb.cells:
+        if c.cell_type == 'code':
+            c['outputs'] = [o for o in c.get('outputs', []) if o.get('name') != 'stderr']
+    write_nb(nb, dest)
+
+
+def run(nb):
+    t = time.time()
+    execute(nb, nb)
+    clean(nb)
+    print(f'{nb.name} ran in {time.time() - t:.0f} s', flush=True)
+
+
+def pixels(b64):
+    import numpy as np
+    from PIL import Image
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(b64))).convert('RGB')).astype(float)/255
+
+
+def differences(saved, fresh):
+    "What differs between two notebooks' outputs: text exactly, pictures by RMS over 0.02."
+    for a, b in zip(saved.cells, fresh.cells, strict=True):
+        if a.cell_type != 'code' or VOLATILE.search(''.join(a.source)): continue
+        oa, ob = a.get('outputs', []), b.get('outputs', [])
+        first = next(iter(''.join(a.source).strip().splitlines()), '')
+        if len(oa) != len(ob): yield f'{first}: {len(oa)} saved outputs, {len(ob)} fresh'; continue
+        for x, y in zip(oa, ob, strict=True):
+            dx, dy = x.get('data', {}), y.get('data', {})
+            if 'image/png' in dx or 'image/png' in dy:
+                if not same_picture(dx.get('image/png'), dy.get('image/png')): yield f'{first}: picture differs'
+            elif ''.join(x.get('text', dx.get('text/plain', ''))) != ''.join(y.get('text', dy.get('text/plain', ''))):
+                yield f'{first}: text differs'
+
+
+def same_picture(a, b):
+    if not a or not b: return False
+    a, b = pixels(''.join(a)), pixels(''.join(b))
+    return a.shape == b.shape and ((a - b)**2).mean()**.5 < 0.02
+
+
+def check(nb):
+    "Execute a scratch copy of one notebook and compare: (name, seconds, differences)."
+    import tempfile
+
+    from execnb.nbio import read_nb
+    t = time.time()
+    with tempfile.TemporaryDirectory() as tmp:
+        dest = Path(tmp)/nb.name
+        execute(nb, dest)
+        clean(dest)
+        return nb.name, time.time() - t, list(differences(read_nb(nb), read_nb(dest)))
+
+
+def check_all(nbs, jobs):
+    bad = 0
+    with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as pool:
+        for name, secs, diffs in pool.map(check, nbs):
+            print(f'{name}: {"fresh" if not diffs else "STALE"} ({secs:.0f} s)', *diffs, sep='\n  ', flush=True)
+            bad += bool(diffs)
+    if bad: raise SystemExit(f'{bad} notebook(s) with stale outputs: run tools/nb.py run NAME')
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('verb', choices='new edit save run check'.split())
+    p.add_argument('names', nargs='*', help='notebooks, e.g. 01_data; all when left out')
+    p.add_argument('--jobs', type=int, default=2, help='processes for check (default 2)')
+    a = p.parse_args()
+    nbs = notebooks(a.names)
+    if a.verb == 'check': return check_all(nbs, a.jobs)
+    for nb in nbs: globals()[a.verb](nb)
+
+
+if __name__ == '__main__': main()
