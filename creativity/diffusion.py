@@ -224,7 +224,7 @@ class Denoiser:
         "`∇ log p_t(x)` [B,C,H,W]."
         return -self.noise(x, t, label, **kwargs)/levels(self.schedule, x, t)[1]
 
-    def v(self, x, t, label=None, **kwargs):
+    def velocity(self, x, t, label=None, **kwargs):
         "Velocity `a·noise − sigma·x0` [B,C,H,W]."
         return v_from_x0(x, self.denoise(x, t, label, **kwargs), *levels(self.schedule, x, t))
 
@@ -252,7 +252,7 @@ def heun(denoiser, x, x0, t, s, label=None, fresh=None):
     "Euler's step, then again with the mean of the velocities at both ends: a second evaluation, one order better."
     y = euler(denoiser, x, x0, t, s)
     turn = bcast(denoiser.schedule.angle(s) - denoiser.schedule.angle(t), x)
-    return (x + y + turn*denoiser.v(y, s, label))/2
+    return (x + y + turn*denoiser.velocity(y, s, label))/2
 
 # %% ../nbs/02_diffusion.ipynb #1d758875
 samplers = dict(ddim=ddim, ddpm=ddpm, euler=euler, heun=heun)
