@@ -24,7 +24,7 @@ def as_time(
     t: float|Tensor, # times in [0,1]
 ) -> Tensor: # float64, the shape of `t`
     "The time `t` as a float64 tensor; ValueError outside [0,1]."
-    t = torch.as_tensor(t).to(torch.float64)
+    t = torch.as_tensor(t, dtype=torch.float64)
     if not ((t >= 0) & (t <= 1)).all(): raise ValueError(f't must lie in [0,1], got {t.flatten().tolist()[:4]}')
     return t
 
@@ -89,7 +89,7 @@ def bcast(
     x: Tensor, # [B,C,H,W] what it will be combined with
 ) -> Tensor: # a scalar or [B,1,1,1], in x's dtype and on its device
     "Bring `v` into a shape, dtype and device in which `v * x` scales each image."
-    v = torch.as_tensor(v).to(x.dtype).to(x.device)
+    v = torch.as_tensor(v, dtype=x.dtype).to(x.device)
     return v.reshape(-1, *[1]*(x.ndim - 1)) if v.ndim else v
 
 # %% ../nbs/02_diffusion.ipynb #e40eae11
