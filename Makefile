@@ -1,0 +1,84 @@
+# One command each on a fresh clone that has Python 3.11+ and make: `make demo`, `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+JOBS ?= 2
+PORT ?= 8000
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOOLS := .cache/browser
+STAGES := sync lint notebooks readme fresh docs pytest
+
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+.DEFAULT_GOAL := help
+.PHONY: help install demo test $(STAGES) browser-tools browser test-browser serve wheel clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  PYTHON=python3.12  the Python that makes $(VENV)'
+	@echo '  PIP_FLAGS=...      handed to pip, e.g. to get the small CPU build of torch on Linux (CONTRIBUTING.md)'
+	@echo '  JOBS=2             how many notebooks run at once;  PORT=8000 where the site is served'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'creativity needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@echo '== install into $(VENV)'
+	@# an install that was interrupted is started over from an empty folder
+	@$(PYTHON) -m venv $$(test ! -e $(VENV)/.installing || echo --clear) $(VENV) && rm -f $@ && touch $(VENV)/.installing
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@mv $(VENV)/.installing $@
+
+install: $(STAMP) ## make .venv from constraints.txt (the other commands do it when needed)
+
+demo: $(STAMP) ## the main job on real images; figures under out/demo
+	@$(BIN)/creativity demo --out out/demo
+
+test: $(STAMP) ## every check, in the order below; ends with pytest's closing line
+	@for s in $(STAGES); do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
+	  test $$s = pytest || echo "== $$s: passed in $$(($$(date +%s) - t)) s"; done
+
+sync: $(STAMP) ## the modules are what the notebooks export, and the notebooks are clean
+	@$(BIN)/python tools/nb.py sync
+
+lint: $(STAMP) ## ruff over notebooks, tests, tools and modules
+	@$(BIN)/ruff check nbs tests tools creativity
+
+notebooks: export OMP_NUM_THREADS = 1
+notebooks: $(STAMP) ## nbdev_test: every notebook runs
+	@$(BIN)/nbdev_test --n_workers $(JOBS) --timing
+
+readme: $(STAMP) ## README.md is what nbs/index.ipynb gives
+	@$(BIN)/python tools/readme.py --check
+
+fresh: $(STAMP) ## the outputs saved in the notebooks are what they print now
+	@$(BIN)/python tools/nb.py check --jobs $(JOBS)
+
+docs: $(STAMP) ## build the site into _docs; every internal link, anchor and image resolves
+	@$(BIN)/python tools/docs.py --check
+
+pytest: $(STAMP) ## the tests
+	@$(BIN)/python -m pytest
+
+browser-tools: ## install Chromium (apt-get, as root) and playwright-core and KaTeX (npm) where they are missing
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+	  { echo 'no browser check: node and npm are not installed' >&2; exit 1; }
+	@node tools/browser.mjs --install
+
+browser:
+	@node tools/browser.mjs
+
+test-browser: ## build the site and look at every page in a real browser; screenshots under out/screens
+	@$(MAKE) --no-print-directory browser-tools
+	@for s in docs browser; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
+	  echo "== $$s: passed in $$(($$(date +%s) - t)) s"; done
+
+serve: docs ## the site on this machine, at port PORT
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs $(PORT)
+
+wheel: $(STAMP) ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+clean: ## remove what the commands made, but not .venv
+	rm -rf _proc _docs build dist out .cache .pytest_cache .ruff_cache .hypothesis nbs/sidebar.yml

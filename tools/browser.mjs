@@ -1,0 +1,146 @@
+#!/usr/bin/env node
+// Look at every page of the built site, _docs, in a real browser, at phone and desktop width.
+//
+//   node tools/browser.mjs             check; screenshots go to out/screens
+//   node tools/browser.mjs --install   get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
+//
+// Fails on script errors, failed requests, equations KaTeX could not read or that were left as text, broken pictures,
+// pages wider than the screen, and links or anchors that lead nowhere. CHROMIUM=/path/to/browser picks the browser.
+import { execFileSync } from 'node:child_process'
+import { createServer } from 'node:http'
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { delimiter, dirname, extname, join, normalize, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const site = join(root, '_docs'), cache = join(root, '.cache', 'browser'), screens = join(root, 'out', 'screens')
+const packages = ['playwright-core@1.65.1', 'katex@0.16.11']
+const widths = { phone: [390, 844], desktop: [1280, 900] }
+const flags = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync']
+const types = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.json': 'application/json',
+  '.png': 'image/png', '.svg': 'image/svg+xml', '.webp': 'image/webp', '.woff2': 'font/woff2', '.woff': 'font/woff' }
+
+const stop = message => { console.error(message); process.exit(1) }
+const runs = file => { try { accessSync(file, constants.X_OK); return statSync(file).isFile() } catch { return false } }
+const reason = e => `${e.stderr || e.stdout || e.message}`.trim().split('\n').pop()
+
+function chromium() {
+  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome']
+  const found = (process.env.PATH || '').split(delimiter).flatMap(d => names.map(n => join(d, n)))
+  const mac = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'
+  return process.env.CHROMIUM || [...found, mac].find(runs)
+}
+
+function install() {
+  const quiet = { stdio: 'pipe', timeout: 600_000, env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
+  if (!chromium()) {
+    if (process.getuid?.() !== 0) stop('no browser check: install Chromium or Chrome, or name one with CHROMIUM=/path')
+    try {
+      execFileSync('apt-get', ['update', '-q'], quiet)
+      execFileSync('apt-get', ['install', '-q', '-y', '--no-install-recommends', 'chromium'], quiet)
+    } catch (e) { stop(`no browser check: apt-get could not install Chromium (${reason(e)})`) }
+  }
+  if (packages.every(has)) return
+  mkdirSync(cache, { recursive: true })
+  try { execFileSync('npm', ['install', '--prefix', cache, '--no-save', '--no-fund', '--no-audit', ...packages], quiet) }
+  catch (e) { stop(`no browser check: npm could not install ${packages.join(' and ')} (${reason(e)})`) }
+}
+
+function has(name) {
+  const at = name.lastIndexOf('@'), file = join(cache, 'node_modules', name.slice(0, at), 'package.json')
+  return existsSync(file) && JSON.parse(readFileSync(file)).version === name.slice(at + 1)
+}
+
+function serve() {
+  const server = createServer((req, res) => {
+    const file = normalize(join(site, decodeURIComponent(new URL(req.url, 'http://x').pathname)))
+    if (!file.startsWith(site) || !existsSync(file) || !statSync(file).isFile()) return res.writeHead(404).end()
+    res.writeHead(200, { 'content-type': types[extname(file)] || 'application/octet-stream' }).end(readFileSync(file))
+  })
+  return new Promise(ok => server.listen(0, '127.0.0.1', () => ok([server, `http://127.0.0.1:${server.address().port}/`])))
+}
+
+// Runs inside the page: what is wrong with it, which anchors it offers, where its links lead.
+function inspect() {
+  const wide = document.documentElement.scrollWidth - window.innerWidth
+  const sticks = e => e.getBoundingClientRect().right > window.innerWidth + 1
+  const name = e => `${e.tagName.toLowerCase()}${e.id && '#' + e.id}${[...e.classList].map(c => '.' + c).join('')}`
+  const text = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  const raw = []
+  for (let n = text.nextNode(); n; n = text.nextNode())
+    if (/\\\(|\\\[|\$\$/.test(n.data) && !n.parentElement.closest('pre, code, script, style, .katex')) raw.push(n.data.trim())
+  return {
+    bad: [
+      ...[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => `broken picture ${i.src.slice(0, 90)}`),
+      ...[...document.querySelectorAll('.katex-error')].map(e => `KaTeX: ${e.title || e.textContent}`),
+      ...raw.map(s => `equation left as text: ${s.slice(0, 90)}`),
+      ...(wide > 1 ? [`${wide} px wider than the screen: ${[...document.querySelectorAll('body *')].filter(sticks)
+        .slice(0, 3).map(name).join(', ')}`] : []),
+      ...(document.title ? [] : ['no title']),
+      ...(document.querySelector('h1') ? [] : ['no heading']),
+    ],
+    math: document.querySelectorAll('.katex').length,
+    ids: [...document.querySelectorAll('[id], a[name]')].map(e => e.id || e.name),
+    links: [...document.querySelectorAll('a[href]')].map(a => a.href),
+  }
+}
+
+async function look(browser, url, page, [width, height], shot) {
+  const context = await browser.newContext({ viewport: { width, height }, deviceScaleFactor: 1 })
+  const tab = await context.newPage(), errors = new Set()
+  tab.on('console', m => m.type() === 'error' && errors.add(`console: ${m.text()} ${m.location().url || ''}`.trim()))
+  tab.on('pageerror', e => errors.add(`script: ${e.message}`))
+  tab.on('requestfailed', r => errors.add(`request failed: ${r.url()}`))
+  await tab.route(u => !u.href.startsWith(url) && !u.protocol.startsWith('data'), r => r.abort())   // the site alone
+  await tab.goto(url + page, { waitUntil: 'load' })
+  await tab.waitForTimeout(100)
+  const found = await tab.evaluate(inspect)
+  await tab.screenshot({ path: shot, fullPage: true })
+  await context.close()
+  return { ...found, bad: [...errors, ...found.bad] }
+}
+
+function deadLinks(pages, url) {
+  const ids = Object.fromEntries(Object.entries(pages).map(([p, v]) => [url + p, new Set(v.ids)]))
+  const dead = link => {
+    const [file, anchor] = link.replace(url + '#', url + 'index.html#').split('#')
+    const path = join(site, decodeURIComponent(file.slice(url.length)) || 'index.html')
+    return !existsSync(path) || (anchor && ids[file] && !ids[file].has(decodeURIComponent(anchor)))
+  }
+  return Object.entries(pages).flatMap(([p, v]) =>
+    [...new Set(v.links)].filter(l => l.startsWith(url) && dead(l)).map(l => `${p}: dead link ${l.slice(url.length)}`))
+}
+
+async function check() {
+  if (!existsSync(join(site, 'index.html'))) stop('there is no site in _docs: run tools/docs.py first')
+  if (!chromium() || !packages.every(has)) stop('the browser or its driver is missing: run node tools/browser.mjs --install')
+  const { chromium: engine } = createRequire(join(cache, 'x.js'))('playwright-core')
+  const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
+  const browser = await engine.launch({ executablePath: chromium(), args: [...flags, ...sandbox] })
+  const [server, url] = await serve()
+  mkdirSync(screens, { recursive: true })
+  const problems = [], pages = {}
+  let math = 0
+  for (const page of readdirSync(site).filter(f => f.endsWith('.html')).sort()) {
+    for (const [name, size] of Object.entries(widths)) {
+      pages[page] = await look(browser, url, page, size, join(screens, `${page.replace('.html', '')}-${name}.png`))
+      problems.push(...pages[page].bad.map(b => `${page} (${name}): ${b}`))
+    }
+    math += pages[page].math
+  }
+  problems.push(...deadLinks(pages, url))
+  await browser.close()
+  server.close()
+  if (problems.length) stop(problems.join('\n'))
+  console.log(`${Object.keys(pages).length} pages fine at ${Object.values(widths).map(w => w[0]).join(' and ')} px, ` +
+    `${math} equations; screenshots in out/screens`)
+}
+
+const args = process.argv.slice(2)
+if (args.includes('--help') || args.includes('-h'))
+  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 8).map(s => s.slice(3)).join('\n'))
+else if (args[0] === '--install') install()
+else if (args.length) stop(`unknown argument ${args[0]}; see --help`)
+else await check()

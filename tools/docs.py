@@ -1,0 +1,124 @@
+#!/usr/bin/env python
+"""Build the documentation site into _docs, without Quarto.
+
+  tools/docs.py            process the notebooks as nbdev does, render them with smalldocs
+  tools/docs.py --check    build, then fail on every internal link, anchor or picture that leads nowhere
+
+The deployed site is rendered by Quarto (`nbdev_docs`) from the same processed notebooks. Where the browser check's
+tools are installed, KaTeX is taken from there, and the site shows its equations offline too.
+"""
+import argparse
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGE, SITE = ROOT/'.cache'/'site', ROOT/'_docs'
+KATEX = ROOT/'.cache'/'browser'/'node_modules'/'katex'/'dist'
+PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')       # not part of the site, but their links must hold too
+
+
+def stage(cfg):
+    "The processed notebooks under the names of their pages (`01_data` becomes `data`), with links to match."
+    from nbdev.quarto import nbdev_sidebar
+    from nbdev.serve import proc_nbs
+    nbdev_sidebar()
+    proc = proc_nbs(force=True, n_workers=2)
+    shutil.rmtree(STAGE, ignore_errors=True)
+    shutil.copytree(proc, STAGE, ignore=shutil.ignore_patterns('_docs'))
+    home = f'{cfg.doc_host}{cfg.doc_baseurl}'.rstrip('/') + '/'
+    for f in [*STAGE.rglob('*.ipynb'), STAGE/'sidebar.yml']:
+        text = re.sub(r'\b\d+\w?_(\w+\.ipynb)\b', r'\1', f.read_text(encoding='utf-8'))
+        if f.suffix == '.ipynb': text = text.replace(home, './')
+        f.write_text(text, encoding='utf-8')
+        f.rename(f.with_name(re.sub(r'^\d+\w?_', '', f.name)))
+
+
+def build(cfg):
+    "Render the site; return its pages."
+    from smalldocs import site
+    stage(cfg)
+    made = site.build(STAGE, quiet=True)
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.move(made.out, SITE)
+    offline()
+    return sorted(SITE.rglob('*.html'))
+
+
+def offline():
+    "Let the site load nothing from elsewhere: no web fonts, and KaTeX from a copy where there is one."
+    for f in (SITE/'site_libs'/'themes').rglob('*.css'):
+        f.write_text(re.sub(r'@import url\(.?https?:[^)]*\);?', '', f.read_text(encoding='utf-8')), encoding='utf-8')
+    if not KATEX.is_dir(): return
+    shutil.copytree(KATEX, SITE/'site_libs'/'katex')
+    for f in SITE.rglob('*.html'):
+        html = f.read_text(encoding='utf-8')
+        f.write_text(re.sub(r'https://[^"]+/katex@[\d.]+/dist', 'site_libs/katex', html), encoding='utf-8')
+
+
+class Page(HTMLParser):
+    "What a page offers (`ids`) and what it points at (`links`)."
+    def __init__(self, html):
+        super().__init__()
+        self.ids, self.links = set(), []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {v for k, v in attrs.items() if k in ('id', 'name') and v}
+        self.links += [v or '' for k, v in attrs.items() if k in ('href', 'src', 'data-src')]
+
+
+def read(path):
+    "The links and anchors of a page, HTML or Markdown (with anchors as GitHub makes them)."
+    text = path.read_text(encoding='utf-8')
+    if path.suffix == '.html': return Page(text)
+    from markdown_it import MarkdownIt
+    page = Page(MarkdownIt('commonmark', {'html': True}).enable('table').render(text))
+    heads = re.findall(r'^#+ +(.+)$', text, re.M)
+    page.ids |= {re.sub(r'[^\w\- ]', '', h.lower()).replace(' ', '-') for h in heads}
+    return page
+
+
+def leads(link, page, pages, cfg):
+    "Whether a link on `page` leads to something: other sites are taken on trust."
+    if link.startswith(('data:', 'mailto:', 'javascript:')): return True
+    url, source, home = urlsplit(link), f'{cfg.git_url}/blob/{cfg.branch}/', f'{cfg.doc_host}{cfg.doc_baseurl}/'
+    if link.startswith(source): return (ROOT/unquote(urlsplit(link[len(source):]).path)).is_file()
+    if link.startswith(home): url, page = urlsplit(link[len(home):] or 'index.html'), SITE/'index.html'
+    elif url.scheme or url.netloc: return True
+    if not link or url.path.startswith('/'): return False           # the site lives below a base path
+    top = SITE if SITE in page.parents else ROOT
+    file = (page.parent/unquote(url.path)).resolve() if url.path else page
+    if file.is_dir() and top == SITE: file /= 'index.html'
+    if not file.exists() or top not in (file, *file.parents): return False
+    return not url.fragment or file not in pages or unquote(url.fragment) in pages[file].ids
+
+
+def dead(files, cfg):
+    "Every link that leads nowhere, as `page: link`."
+    pages = {f: read(f) for f in files}
+    for f, page in pages.items():
+        for link in dict.fromkeys(page.links):
+            if not leads(link, f, pages, cfg): yield f'{f.relative_to(ROOT)}: {link or "an empty link"}'
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--check', action='store_true', help='fail on dead links, anchors and pictures')
+    check = p.parse_args().check
+    os.chdir(ROOT)
+    from nbdev.config import get_config
+    cfg = get_config()
+    pages = build(cfg)
+    print(f'{len(pages)} pages in {SITE.relative_to(ROOT)}')
+    if not check: return
+    bad = list(dead([*pages, *(ROOT/f for f in PAGES)], cfg))
+    if bad: raise SystemExit('dead links:\n  ' + '\n  '.join(bad))
+    print('every internal link, anchor and picture resolves')
+
+
+if __name__ == '__main__': main()
