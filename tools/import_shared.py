@@ -1,0 +1,60 @@
+#!/usr/bin/env python
+"""Bring full image sets from a shared folder into the cache, so that load(NAME, full=True) finds them.
+
+The folder holds NAME_train.npz or NAME_train.packed.npz (and _test) with SHA256SUMS, and imgpack.py for the packed ones.
+Every file is checked against SHA256SUMS before it is read, and written whole or not at all.
+
+  CREATIVITY_DATA=~/data python tools/import_shared.py ../shared/data
+  python tools/import_shared.py ../shared/data --only mnist cifar10
+"""
+import argparse
+import hashlib
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from creativity.data import cache_dir, set_name, write_npz
+
+
+def checked(folder):
+    "The files of the folder that are image sets, each with the checksum it must have."
+    sums = folder/'SHA256SUMS'
+    if not sums.is_file(): raise SystemExit(f'{sums} is missing: {folder} is no shared data folder')
+    rows = [line.split() for line in sums.read_text().splitlines() if line.strip()]
+    return {folder/name: sha for sha, name in rows if re.fullmatch(r'\w+_(train|test)(\.packed)?\.npz', name)}
+
+
+def read(path, sha):
+    "Images and labels of one file (labels None if it has none), its checksum verified first."
+    with path.open('rb') as f:
+        if hashlib.file_digest(f, 'sha256').hexdigest() != sha: raise SystemExit(f'{path} is cut off or altered: its SHA-256 differs')
+    if not path.name.endswith('.packed.npz'):
+        with np.load(path, allow_pickle=False) as z: return z['images'], z['labels']
+    spec = importlib.util.spec_from_file_location('imgpack', path.with_name('imgpack.py'))
+    imgpack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(imgpack)
+    images, labels = imgpack.unpack(path)
+    return images, labels if labels.size else None
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('folder', type=Path, help='the shared data folder')
+    p.add_argument('--only', nargs='+', metavar='NAME', help='some sets only, e.g. mnist fashion_mnist')
+    a = p.parse_args()
+    target = lambda path: (set_name(path.name.split('.')[0].rsplit('_', 1)[0]), path.name.split('.')[0].rsplit('_', 1)[1])
+    jobs = {path: sha for path, sha in checked(a.folder).items()
+            if not a.only or target(path)[0] in map(set_name, a.only)}
+    if not jobs: raise SystemExit(f'nothing to import: {a.folder} holds no {" or ".join(a.only or ["image set"])}')
+    bar = tqdm(jobs.items(), unit='file')
+    for path, sha in bar:
+        bar.set_description(path.name)
+        write_npz(*target(path), *read(path, sha))
+    bar.close()
+    print(f'{len(jobs)} files in {cache_dir()}')
+
+
+if __name__ == '__main__': main()
