@@ -65,8 +65,8 @@ class EDMSchedule(Schedule):
     rho: float = 7. # larger: more of the time is spent at small noise
 
     def __post_init__(self):
-        if not 0 <= self.sigma_min < self.sigma_max or self.rho <= 0:
-            raise ValueError(f'need 0 <= sigma_min < sigma_max and rho > 0, got {self}')
+        if not 0 < self.sigma_min < self.sigma_max or self.rho <= 0:
+            raise ValueError(f'need 0 < sigma_min < sigma_max and rho > 0, got {self}')
 
     def angle(self, t):
         lo, hi = self.sigma_min**(1/self.rho), self.sigma_max**(1/self.rho)
