@@ -12,7 +12,7 @@ STAGES := sync lint notebooks readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) browser-tools browser test-browser serve wheel clean
+.PHONY: help install demo test $(STAGES) browser-tools browser test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -21,7 +21,7 @@ help: ## list the commands
 	@echo '  PIP_FLAGS=...      handed to pip, e.g. to get the small CPU build of torch on Linux (CONTRIBUTING.md)'
 	@echo '  JOBS=2             how many notebooks run at once;  PORT=8000 where the site is served'
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml settings.ini constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'creativity needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@echo '== install into $(VENV)'
@@ -58,8 +58,8 @@ fresh: $(STAMP) ## the outputs saved in the notebooks are what they print now
 docs: $(STAMP) ## build the site into _docs; every internal link, anchor and image resolves
 	@$(BIN)/python tools/docs.py --check
 
-pytest: $(STAMP) ## the tests
-	@$(BIN)/python -m pytest
+pytest: $(STAMP) ## the tests; ARGS are handed to pytest
+	@$(BIN)/python -m pytest $(ARGS)
 
 browser-tools: ## install Chromium (apt-get, as root) and playwright-core and KaTeX (npm) where they are missing
 	@command -v node >/dev/null && command -v npm >/dev/null || \
@@ -77,7 +77,12 @@ test-browser: ## build the site and look at every page in a real browser; screen
 serve: docs ## the site on this machine, at port PORT
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs $(PORT)
 
+pins: $(STAMP) ## write what .venv holds to constraints.txt
+	@$(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+[a-z0-9]*$$//; /^pip==/d' > $(VENV)/pins
+	@{ head -1 constraints.txt; cat $(VENV)/pins; } > $(VENV)/constraints && cp $(VENV)/constraints constraints.txt
+
 wheel: $(STAMP) ## build the wheel into dist/
+	@rm -rf build
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 clean: ## remove what the commands made, but not .venv
