@@ -12,7 +12,7 @@ STAGES := sync lint notebooks readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) browser-tools browser test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) slow browser-tools browser test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,10 @@ docs: $(STAMP) ## build the site into _docs; every internal link, anchor and ima
 
 pytest: $(STAMP) ## the tests; ARGS are handed to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+slow: $(STAMP) ## the tests and notebook cells marked slow, which the others leave out
+	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/nbdev_test --n_workers $(JOBS) --timing --flags slow
 
 browser-tools: ## install Chromium (apt-get, as root) and playwright-core and KaTeX (npm) where they are missing
 	@command -v node >/dev/null && command -v npm >/dev/null || \
