@@ -24,6 +24,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1' if 'check' in sys.argv[1:2] else '2
 ROOT = Path(__file__).resolve().parent.parent
 NBS, TEXT = ROOT/'nbs', ROOT/'.text'
 VOLATILE = re.compile(r'^#\|\s*volatile', re.M)     # cells that show times or memory of this machine
+SKIPPED = re.compile(r'^#\|\s*(slow|gpu|eval:\s*false)|nbdev_export\(\)', re.M)      # not executed; outputs kept
 OPTS = dict(cell_metadata_filter='-all', notebook_metadata_filter='-all')
 
 
@@ -79,9 +80,9 @@ def execute(src, dest):
     os.environ['IN_TEST'] = '1'
     shell = CaptureShell(src, mpl_format='png')
     nb = read_nb(src)
+    skip = lambda c: c.cell_type == 'code' and SKIPPED.search(c.source)
     for c in nb.cells:
-        if c.cell_type == 'code': c['outputs'] = []       # a cell that prints nothing leaves them untouched
-    skip = lambda c: c.cell_type == 'code' and 'nbdev_export()' in c.source
+        if c.cell_type == 'code' and not skip(c): c['outputs'] = []       # a cell that prints nothing leaves them as they are
     try: shell.run_all(nb, exc_stop=True, preproc=skip)
     except BaseException: raise SystemExit(f'{src.name} failed\n' + shell.prettytb(fname=src)) from None
     for c in nb.cells:
