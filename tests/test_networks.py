@@ -1,0 +1,440 @@
+"Networks: architectures, wrappers, training that survives kills, weights and cards that fit together."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from creativity.data import Images
+from creativity.diffusion import CosineSchedule, levels, noise_from_x0, sample, score_from_x0, seed_noise, v_from_x0
+from creativity.networks import (
+    Attention,
+    Network,
+    Recipe,
+    Trainer,
+    build,
+    draw_batch,
+    from_noise,
+    from_score,
+    from_v,
+    from_x0,
+    load_network,
+    loss_by_noise,
+    loss_times,
+    make_card,
+    mixed_precision,
+    n_parameters,
+    network_classes,
+    presets,
+    read_state,
+    save_network,
+    train,
+)
+
+ARCHS = ['resnet', 'resnet-circular', 'unet', 'unet-attention']
+S = CosineSchedule()
+
+
+def toy(n=64, side=16, channels=1, labels=True):
+    "Smooth random images in two classes."
+    x = torch.nn.functional.interpolate(seed_noise(range(n), (channels, 4, 4)), (side, side), mode='bilinear').clamp(-1, 1)
+    return Images(x, torch.arange(n) % 2 if labels else None, 'toy', ['even', 'odd'] if labels else None)
+
+
+def tiny(out, **kwargs):
+    args = dict(width=8, dim=16, steps=40, batch=8, progress=False)
+    return train(toy(), out, **{**args, **kwargs})
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+def one_line(error): return '\n' not in str(error.value) and str(error.value)
+
+
+# architectures
+
+@pytest.mark.parametrize('arch', ARCHS)
+@pytest.mark.parametrize(('channels', 'classes'), [(1, None), (3, 10)])
+def test_shapes(arch, channels, classes):
+    net = build(arch, 'compact', channels, classes)
+    x = seed_noise(range(2), (channels, 16, 24))
+    y = net(x, torch.rand(2), torch.tensor([0, 9]) if classes else None)
+    assert y.shape == x.shape
+    assert y.isfinite().all()
+    assert 2*n_parameters(net) <= 3e6
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_presets(arch):
+    counts = [n_parameters(build(arch, p)) for p in ('compact', 'paper')]
+    assert counts[0] < counts[1]
+    assert set(presets['paper']) == set(network_classes)
+    net = build(arch, width=16) if 'resnet' in arch else build(arch, widths=(8, 16))
+    assert network_classes[type(net).__name__](**net.args).state_dict().keys() == net.state_dict().keys()
+
+
+def test_paper_preset():
+    assert build('resnet', 'paper').args['width'] == 256
+    assert build('unet', 'paper').args['widths'] == [64, 128, 256]
+
+
+def test_build_is_seeded_and_leaves_the_global_generator_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    a, b, c = build(seed=1), build(seed=1), build(seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a.up.conv.weight, c.up.conv.weight)
+
+
+def influence(net, size):
+    x = seed_noise(range(8), (1, size, size)).requires_grad_()
+    y = net(x, torch.full((8,), .5))
+    return torch.autograd.grad(y[:, 0, size//2, size//2].sum(), x)[0].abs().sum((0, 1))
+
+
+@pytest.mark.parametrize('depth', [2, 6])
+def test_receptive_field(depth):
+    m, n = influence(build('resnet', width=16, depth=depth), 32), depth + 2
+    seen = torch.zeros(32, 32, dtype=torch.bool)
+    seen[16 - n:16 + n + 1, 16 - n:16 + n + 1] = True
+    assert torch.equal(m > 0, seen)
+
+
+def test_attention_sees_everything():
+    net = build('unet-attention', widths=(8, 16, 16))
+    for m in net.modules():
+        if isinstance(m, Attention): torch.nn.init.normal_(m.out.weight)
+    assert (influence(net, 64) > 0).all()
+    assert not (influence(build('unet', widths=(8, 16, 16)), 64) > 0).all()
+
+
+def shift_error(net, x, shift):
+    f = lambda x: net.double()(x, torch.full((len(x),), .3).double())
+    with torch.no_grad(): return (f(x.roll(shift, (2, 3))) - f(x).roll(shift, (2, 3))).abs().amax((0, 1))
+
+
+def test_equivariance():
+    torch.set_default_dtype(torch.double)
+    try:
+        x = seed_noise(range(2), (1, 32, 32)).double()
+        assert shift_error(build('resnet-circular'), x, (5, -7)).max() < 1e-12
+        assert shift_error(build('unet', padding='circular'), x, (4, -8)).max() < 1e-12
+        zeros = shift_error(build('resnet'), x, (3, 2))
+        assert zeros[11:24, 10:24].max() < 1e-12
+        assert min(zeros[10].max(), zeros[24].max(), zeros[:, 9].max(), zeros[:, 24].max()) > 1e-9
+    finally: torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(('call', 'says'), [
+    (lambda: build('vit'), 'arch must be'), (lambda: build(preset='huge'), 'preset must be'),
+    (lambda: build(width=0), 'width'), (lambda: build(depth=1.5), 'depth'), (lambda: build(padding='mirror'), 'padding'),
+    (lambda: build('unet-attention', widths=(6, 10)), 'multiples of 4'),
+    (lambda: build('unet')(torch.zeros(1, 1, 30, 30), torch.zeros(1)), 'multiples of 4'),
+    (lambda: Recipe(0), 'steps'), (lambda: Recipe(10, lr=2.), 'lr'), (lambda: Recipe(10, ema=1.), 'ema')])
+def test_bad_architecture(call, says):
+    with pytest.raises(ValueError, match=says) as e: call()
+    assert one_line(e)
+
+
+# denoisers
+
+def normal_mean(x, t, label=None):
+    a, sigma = levels(S, x, t)
+    return a*.25*x/(a**2*.25 + sigma**2)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_wrappers_agree(dtype):
+    told = lambda convert: lambda x, t, label: convert(x, normal_mean(x, t), *levels(S, x, t))
+    models = [from_x0(normal_mean, S), from_noise(told(noise_from_x0), S), from_v(told(v_from_x0), S), from_score(told(score_from_x0), S)]
+    x, t = seed_noise(range(3), (2, 5, 6)).to(dtype), torch.tensor([.1, .5, .9])
+    tol = dict(rtol=0, atol=1e-9 if dtype == torch.float64 else 2e-5)
+    for m in models:
+        for f in ('denoise', 'noise', 'score', 'velocity'):
+            torch.testing.assert_close(getattr(m, f)(x, t), getattr(models[0], f)(x, t), **tol)
+        assert m.denoise(x, .5).dtype == dtype
+    torch.testing.assert_close(sample(models[1], x, 5), sample(models[0], x, 5), rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-3)
+
+
+def test_labels_reach_the_model():
+    m = from_noise(lambda x, t, label: x*label[:, None, None, None], S, classes=10)
+    x = seed_noise(range(3), (1, 4, 4))
+    torch.testing.assert_close(m.noise(x, .5, torch.tensor([0, 1, 2])), x*torch.tensor([0., 1, 2])[:, None, None, None])
+    torch.testing.assert_close(m.noise(x, .5, 3), x*3)
+
+
+@pytest.mark.parametrize(('f', 'kw', 'label', 'says'), [
+    (lambda x, t, y: x[:, :, 1:], {}, None, 'shape'), (lambda x, t, y: None, {}, None, 'NoneType'),
+    (lambda x, t, y: x/0, {}, None, 'NaN or Inf'), (lambda x, t, y: x, dict(shape=(3, 4, 4)), None, 'shape'),
+    (lambda x, t, y: x, dict(classes=10), None, 'give a label'), (lambda x, t, y: x, dict(classes=10), 10, 'from 0 to 9'),
+    (lambda x, t, y: x, dict(classes=10), torch.tensor([3, -1]), 'from 0 to 9'), (lambda x, t, y: x, dict(classes=0), 1, 'no classes')])
+def test_bad_models_and_labels(f, kw, label, says):
+    with pytest.raises(ValueError, match=says) as e: from_noise(f, S, **kw).denoise(seed_noise(range(2), (1, 4, 4)), .5, label)
+    assert one_line(e)
+
+
+def test_wrapper_wants_a_function_and_a_schedule():
+    with pytest.raises(TypeError, match='function'): from_noise(3, S)
+    with pytest.raises(TypeError, match='Schedule'): from_noise(lambda x, t, y: x, 'cosine')
+
+
+def test_gradients_flow_to_the_image():
+    net = Network(build(width=8), S, (1, 16, 16))
+    x = seed_noise([0], (1, 16, 16)).requires_grad_()
+    net.noise(x, .5)[0, 0, 8, 8].backward()
+    assert x.grad.abs().sum() > 0
+
+
+# training
+
+def test_batches_depend_on_seed_and_step_alone():
+    data, recipe = toy(), Recipe(100, batch=16, seed=5)
+    late = draw_batch(data, 9, recipe)
+    for i in range(9): draw_batch(data, i, recipe)
+    assert all(torch.equal(a, b) for a, b in zip(late, draw_batch(data, 9, recipe), strict=True))
+    epoch = torch.cat([draw_batch(data, i, recipe)[0] for i in range(4, 8)])
+    assert torch.equal(epoch.flatten(1).sum(1).sort().values, data.x.flatten(1).sum(1).sort().values)
+    assert not torch.equal(draw_batch(data, 9, Recipe(100, batch=16, seed=6))[1], late[1])
+
+
+def test_training_learns(tmp_path):
+    net = tiny(tmp_path, steps=150)
+    held = toy()[:16]
+    before = sum(loss_by_noise(build(classes=2, width=8, dim=16), held, S))
+    assert sum(loss_by_noise(net.net, held, S)) < .7*before
+    assert net.card['curve'][-1]['step'] == 150
+    assert len((tmp_path/'curve.csv').read_text().splitlines()) == 1 + len(net.card['curve'])
+    assert {p.name for p in tmp_path.iterdir()} == {'checkpoint.safetensors', 'curve.csv', 'network.safetensors', 'network.json'}
+
+
+def checkpoint(path):
+    from safetensors.torch import load_file
+    return load_file(path/'checkpoint.safetensors')
+
+
+def assert_same_run(a, b):
+    x, y = checkpoint(a), checkpoint(b)
+    assert x.keys() == y.keys()
+    assert all(torch.equal(x[k], y[k]) for k in x)
+    assert (a/'network.safetensors').read_bytes() == (b/'network.safetensors').read_bytes()
+
+
+@pytest.mark.parametrize('arch', ['resnet', 'unet-attention'])
+def test_interrupted_equals_uninterrupted(tmp_path, monkeypatch, arch):
+    kw = dict(width=8) if arch == 'resnet' else dict(widths=(8, 8))
+    run = lambda out: train(toy(), out, arch, steps=12, batch=8, dim=16, progress=False, every=0, **kw)
+    run(tmp_path/'whole')
+    whole, killed = Trainer.advance, [3, 7, 11]
+
+    def advance(self):
+        loss = whole(self)
+        if killed and self.step == killed[0]: killed.pop(0); raise KeyboardInterrupt # after the weights moved, before a checkpoint
+        return loss
+    monkeypatch.setattr(Trainer, 'advance', advance)
+    for step in (2, 6, 10):
+        with pytest.raises(KeyboardInterrupt): run(tmp_path/'killed')
+        assert read_state(tmp_path/'killed'/'checkpoint.safetensors')['step'] == step
+    run(tmp_path/'killed')
+    assert_same_run(tmp_path/'whole', tmp_path/'killed')
+
+
+SCRIPT = '''
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+from test_networks import tiny
+tiny(sys.argv[1], steps=300, every=.05)
+'''
+
+
+def test_sigkill(tmp_path):
+    "A process killed by the system while it trains, started again here, ends with the weights of one that was not."
+    out, env = tmp_path/'killed', dict(os.environ, OMP_NUM_THREADS='1')
+    p = subprocess.Popen([sys.executable, '-c', SCRIPT, str(out), os.path.dirname(__file__)], env=env)
+    deadline = time.time() + 60
+    while not (out/'checkpoint.safetensors').exists() and time.time() < deadline and p.poll() is None: time.sleep(.02)
+    time.sleep(.3)
+    p.send_signal(signal.SIGKILL)
+    assert p.wait() == -signal.SIGKILL
+    assert 0 < read_state(out/'checkpoint.safetensors')['step'] < 300
+    tiny(out, steps=300)
+    tiny(tmp_path/'whole', steps=300)
+    assert_same_run(out, tmp_path/'whole')
+
+
+def test_finished_run_is_only_read(tmp_path):
+    a = tiny(tmp_path)
+    before = (tmp_path/'network.safetensors').read_bytes()
+    b = tiny(tmp_path)
+    assert (tmp_path/'network.safetensors').read_bytes() == before
+    assert a.card['curve'] == b.card['curve']
+
+
+def test_more_steps_go_on_and_are_told(tmp_path):
+    tiny(tmp_path, steps=20)
+    net = tiny(tmp_path, steps=30)
+    assert net.card['steps'] == 30
+    assert net.card['plans'] == [[0, 20], [20, 30]]
+
+
+def test_another_run_is_refused(tmp_path):
+    tiny(tmp_path)
+    for change in (dict(lr=1e-3), dict(seed=1), dict(width=16), dict(conditional=False), dict(arch='resnet-circular')):
+        with pytest.raises(ValueError, match='choose another folder') as e: tiny(tmp_path, **change)
+        assert one_line(e)
+    with pytest.raises(ValueError, match='data'): train(toy(48), tmp_path, width=8, dim=16, steps=40, batch=8, progress=False)
+
+
+def test_leftovers_of_a_killed_write_do_no_harm(tmp_path):
+    whole = tiny(tmp_path/'a')
+    (tmp_path/'b').mkdir()
+    (tmp_path/'b'/'.checkpoint.safetensors.123.part').write_bytes(b'half a file')
+    other = tiny(tmp_path/'b')
+    assert all(torch.equal(p, q) for p, q in zip(whole.net.parameters(), other.net.parameters(), strict=True))
+
+
+def test_damaged_checkpoint_is_refused(tmp_path):
+    tiny(tmp_path)
+    path = tmp_path/'checkpoint.safetensors'
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match='not a checkpoint') as e: tiny(tmp_path)
+    assert one_line(e)
+
+
+def test_minutes(tmp_path):
+    t = time.time()
+    net = tiny(tmp_path, steps=10**6, minutes=.02)
+    assert time.time() - t < 20
+    assert 0 < net.card['steps'] < 10**6
+    planned = tiny(tmp_path/'planned', steps=None, minutes=.02)
+    assert planned.card['recipe']['steps'] >= planned.card['steps'] > 0
+    with pytest.raises(ValueError, match='how long'): tiny(tmp_path/'x', steps=None)
+
+
+def test_full_disk_loses_nothing(tmp_path, monkeypatch):
+    tiny(tmp_path, steps=20)
+    before = checkpoint(tmp_path)
+
+    def no_space(path, write): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr('creativity.networks.write_atomic', no_space)
+    with pytest.raises(OSError, match=r'cannot write .*No space left') as e: tiny(tmp_path, steps=20)
+    assert one_line(e)
+    assert all(torch.equal(before[k], v) for k, v in checkpoint(tmp_path).items())
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(OSError, match='cannot write') as e: tiny(tmp_path/'file'/'run')
+    assert one_line(e)
+
+
+def test_diverging_training_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(Recipe, 'rate', lambda self, step: 1e30)
+    with pytest.raises(ValueError, match='not finite') as e: tiny(tmp_path)
+    assert one_line(e)
+    assert not (tmp_path/'checkpoint.safetensors').exists()
+
+
+def test_unlabelled_and_unconditional(tmp_path):
+    net = train(toy(labels=False), tmp_path, width=8, dim=16, steps=5, batch=8, progress=False)
+    assert net.classes == 0
+    assert sample(net, 2, 3).shape == (2, 1, 16, 16)
+    with pytest.raises(ValueError, match='no classes'): net.denoise(seed_noise([0], net.shape), .5, 1)
+
+
+def test_precision_is_known():
+    assert mixed_precision(torch.device('cpu')) in (None, torch.bfloat16)
+    assert mixed_precision(torch.device('meta')) is None
+
+
+# weights and cards
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp('trained')
+    return tiny(out, steps=5), out/'network.safetensors'
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_roundtrip(tmp_path, arch):
+    net = build(arch, channels=3, classes=5)
+    state = dict(arch=arch, network=type(net).__name__, args=net.args, shape=[3, 16, 16], schedule=CosineSchedule(.008).to_dict(),
+                 recipe=dict(steps=1, batch=1, lr=1, ema=0, seed=0), data=dict(name='x'), precision='', plans=[], curve=[], step=0, seconds=0)
+    m = save_network(net, tmp_path/'n.safetensors', make_card(state))
+    assert m.schedule == CosineSchedule(.008)
+    assert (m.shape, m.classes) == ((3, 16, 16), 5)
+    for p, q in zip(net.parameters(), m.net.parameters(), strict=True): assert torch.equal(p.half().float(), q)
+    x = seed_noise(range(2), m.shape)
+    exact = Network(net, m.schedule, m.shape).noise(x, .5, 1)
+    assert (m.noise(x, .5, 1) - exact).abs().max() < 2e-3
+    assert m.noise(x.double(), .5, 1).dtype == torch.float64
+
+
+def test_card(trained):
+    net, path = trained
+    card = json.loads(path.with_suffix('.json').read_text())
+    assert card == net.card
+    assert len(card['data']['sha256']) == len(card['sha256']) == 64
+    assert card['images_seen'] == 40
+    assert card['loss_times'] == loss_times
+    for part in ('creativity train', '--arch resnet', '--steps 5', '--batch 8', '--seed 0'): assert part in card['command']
+    with pytest.raises(ValueError, match='give a label'): net.denoise(seed_noise([0], net.shape), .5)
+
+
+def edited(trained, tmp_path, **changes):
+    _, path = trained
+    new = tmp_path/'n.safetensors'
+    new.write_bytes(path.read_bytes())
+    card = {k: v for k, v in {**json.loads(path.with_suffix('.json').read_text()), **changes}.items() if v is not None}
+    new.with_suffix('.json').write_text(json.dumps(card))
+    return new
+
+
+@pytest.mark.parametrize(('changes', 'says'), [
+    (dict(schedule=None), 'no schedule'), (dict(args=None), 'no args'), (dict(network='VAE'), 'unknown network'),
+    (dict(schedule=dict(name='Sine')), 'unknown schedule'), (dict(network='UNet', args={}), 'another architecture'),
+    (dict(args=dict(width=32, classes=2)), 'another architecture'), (dict(args=dict(wide=3)), 'wide')])
+def test_bad_cards(trained, tmp_path, changes, says):
+    with pytest.raises(ValueError, match=says) as e: load_network(edited(trained, tmp_path, **changes))
+    assert one_line(e)
+
+
+def test_bad_files(trained, tmp_path):
+    path = edited(trained, tmp_path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ValueError, match='not a safetensors file'): load_network(path)
+    path.with_suffix('.json').write_text('{"network": ')
+    with pytest.raises(ValueError, match='not JSON'): load_network(path)
+    path.with_suffix('.json').unlink()
+    with pytest.raises(FileNotFoundError, match='card'): load_network(path)
+    with pytest.raises(FileNotFoundError, match='no network'): load_network('fashion_mnist-vit')
+
+
+def test_weights_with_nan(tmp_path):
+    net = build(width=8)
+    net.up.conv.weight[0, 0, 0, 0].data.fill_(float('nan'))
+    card = dict(network='ResNet', args=net.args, shape=[1, 16, 16], schedule=S.to_dict())
+    with pytest.raises(ValueError, match='NaN'): save_network(net, tmp_path/'n.safetensors', card)
+
+
+def test_shipped_networks():
+    from pathlib import Path
+
+    import creativity
+    for path in (Path(creativity.__file__).parent/'assets'/'networks').glob('*.safetensors'):
+        net = load_network(path.stem)
+        assert path.stat().st_size <= 3e6
+        assert net.card['name'] == path.stem
+        x = seed_noise(range(2), net.shape)
+        assert net.denoise(x, .5, 3 if net.classes else None).isfinite().all()
