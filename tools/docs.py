@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 STAGE, SITE = ROOT/'.cache'/'site', ROOT/'_docs'
 KATEX = ROOT/'.cache'/'browser'/'node_modules'/'katex'/'dist'
+NUMBERED = re.compile(r'(\]\(|href=\\?["\']|^ *- |^ *href: )\d+[a-zA-Z0-9]*_(\w+\.ipynb)', re.M)      # links to notebooks
 PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')       # not part of the site, but their links must hold too
 
 
@@ -31,10 +32,10 @@ def stage(cfg):
     shutil.copytree(proc, STAGE, ignore=shutil.ignore_patterns('_docs'))
     home = f'{cfg.doc_host}{cfg.doc_baseurl}'.rstrip('/') + '/'
     for f in [*STAGE.rglob('*.ipynb'), STAGE/'sidebar.yml']:
-        text = re.sub(r'\b\d+\w?_(\w+\.ipynb)\b', r'\1', f.read_text(encoding='utf-8'))
+        text = NUMBERED.sub(r'\1\2', f.read_text(encoding='utf-8'))
         if f.suffix == '.ipynb': text = text.replace(home, './')
         f.write_text(text, encoding='utf-8')
-        f.rename(f.with_name(re.sub(r'^\d+\w?_', '', f.name)))
+        f.rename(f.with_name(re.sub(r'^\d+[a-zA-Z0-9]*_', '', f.name)))
 
 
 def build(cfg):
