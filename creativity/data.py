@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil, prod
 from pathlib import Path
-from pickle import UnpicklingError
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -252,7 +251,8 @@ def load(
     if split not in ('train', 'test'): raise ValueError(f"no split {split!r}: choose 'train' or 'test'")
     if resize not in (None, 'pad', 'bilinear'): raise ValueError(f"no resize {resize!r}: choose 'pad' or 'bilinear'")
     if not isinstance(size, int) or size < 1: raise ValueError(f'size={size!r}: give the side in pixels')
-    if name not in SETS and not full: raise ValueError(f'no image set {name!r}: choose {", ".join(SETS)}')
+    known = name in SETS or (full and re.fullmatch(r'[\w-]+', name))
+    if not known: raise ValueError(f'no image set {name!r}: choose {", ".join(SETS)}')
     classes = SETS[name].classes if name in SETS else None
     label = class_index(label, classes)
     images, y = (read_full if full else read_subset)(name, split)
@@ -289,7 +289,8 @@ def read_bytes(
     "A file's bytes; ValueError if its compression is cut off or corrupt."
     raw = Path(path).read_bytes()
     try: return gzip.decompress(raw) if Path(path).suffix == '.gz' else raw
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e: raise ValueError(f'{path} is cut off or corrupt: {brief(e)}') from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise ValueError(f'{path} is cut off or corrupt: {brief(e)}') from None
 
 # %% ../nbs/01_data.ipynb #379fa98f
 def read_idx(
@@ -348,7 +349,7 @@ def write_npz(
     labels: np.ndarray|None = None, # [N] below 256
 ) -> Path: # the file in the cache
     "Put a full image set into the cache, from where `load(name, full=True)` takes it."
-    if not re.fullmatch(r'[\w-]+', name): raise ValueError(f'no name for an image set: {name!r}; use letters, digits, _ and -')
+    if not re.fullmatch(r'[\w-]+', name): raise ValueError(f'no name for an image set: {name!r}; use letters, digits, _, -')
     arrays = dict(images=images, labels=np.zeros(0, np.uint8) if labels is None else labels.astype(np.uint8))
     return write_atomic(cache_dir()/name/f'{name}_{split}.npz',
                         lambda f: np.savez(f, sha256=digest(images, labels), **arrays))
@@ -389,15 +390,16 @@ def full_files(
             yield [d/b for b in batches], lambda *paths: read_cifar({p: read_bytes(p) for p in paths})
             yield [d/'cifar-10-binary.tar.gz'], lambda path: read_cifar(read_members(path, batches))
         elif name in SETS:
-            for ext in '', '.gz':
-                yield [d/f'{stem}-{part}-ubyte{ext}' for part in ('images-idx3', 'labels-idx1')], lambda *paths: map(read_idx, paths)
+            parts = [d/f'{stem}-images-idx3-ubyte', d/f'{stem}-labels-idx1-ubyte']
+            yield parts, lambda *paths: map(read_idx, paths)
+            yield [p.with_suffix('.gz') for p in parts], lambda *paths: map(read_idx, paths)
 
 # %% ../nbs/01_data.ipynb #7846edee
 def read_full(
     name: str, # key of `SETS` or the name of an own set
     split: str = 'train', # 'train' | 'test'
 ) -> tuple[np.ndarray, np.ndarray|None]: # uint8 images [N,H,W] or [N,H,W,3], labels [N]
-    "A full set from the cache, in official order; ValueError if what lies there is damaged, FileNotFoundError if nothing."
+    "A full set from the cache, in official order; ValueError if it is damaged, FileNotFoundError if it is not there."
     bad = None
     for paths, read in full_files(name, split):
         if not all(p.is_file() for p in paths): continue
@@ -425,7 +427,7 @@ def fetch(
     retries: int = 2, # further attempts at a file that does not arrive whole
     progress: bool = True, # a progress bar for each file
 ) -> Path: # the folder they are in
-    "Download the official files of a full set into the cache, unless it is there; nothing is kept that fails its SHA-256."
+    "Download a full set's official files into the cache, unless they are there; keeps nothing that fails its SHA-256."
     name = set_name(name)
     if name not in SETS: raise ValueError(f'no image set {name!r}: choose {", ".join(SETS)}')
     if is_there(name): return cache_dir()
@@ -436,7 +438,8 @@ def fetch(
     for file in SETS[name].files:
         try: pup.fetch(file, downloader=pooch.HTTPDownloader(progressbar=progress, chunk_size=2**16))
         except OSError as e: raise OSError(f'{url}/{file} could not be fetched: {brief(e)}') from None
-        except ValueError: raise ValueError(f'{url}/{file} is cut off or altered: its SHA-256 differs, nothing was kept') from None
+        except ValueError:
+            raise ValueError(f'{url}/{file} is cut off or altered: its SHA-256 differs, nothing was kept') from None
     return cache_dir()/name
 
 # %% ../nbs/01_data.ipynb #315cc5ec
@@ -447,7 +450,8 @@ def image_files(
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f'{path} does not exist')
     if path.is_dir():
-        names, read = [p.relative_to(path).as_posix() for p in path.rglob('*') if p.is_file()], lambda n: (path/n).read_bytes()
+        names = [p.relative_to(path).as_posix() for p in path.rglob('*') if p.is_file()]
+        read = lambda n: (path/n).read_bytes()
     elif zipfile.is_zipfile(path):
         z = zipfile.ZipFile(path)
         names, read = z.namelist(), z.read
@@ -481,7 +485,8 @@ def load_folder(
 ) -> Images: # x [N,C,size,size] without labels, named after the folder or zip
     "Images of one's own: PNG and JPEG files, central squares; ValueError that names every file that cannot be read."
     names, read = image_files(path)
-    if n is not None and not 1 <= n <= len(names): raise ValueError(f'n={n} images cannot be taken: there are {len(names)} in {path}')
+    if not 1 <= (n or len(names)) <= len(names) or n == 0:
+        raise ValueError(f'n={n} images cannot be taken: there are {len(names)} in {path}')
     good, bad = [], []
     for name in tqdm(names, 'reading images', delay=2, leave=False):
         if len(good) == n: break
@@ -510,7 +515,7 @@ def read_arrays(
         if path.suffix in ('.pt', '.pth'):
             a = torch.load(path, map_location='cpu', weights_only=True)
             return a if isinstance(a, dict) else {'images': a}
-    except (ValueError, OSError, EOFError, RuntimeError, UnpicklingError, zipfile.BadZipFile, safetensors.SafetensorError) as e:
+    except Exception as e:      # a damaged file can fail anywhere in its reader
         raise ValueError(f'{path} cannot be read without pickle, or is corrupt: {brief(e)}') from None
     raise ValueError(f'{path}: choose a .npy, .npz, .safetensors, .pt or .pth file')
 
@@ -541,10 +546,11 @@ def load_arrays(
         arrays, name = read_arrays(source), Path(source).stem
         labels = labels if labels is not None else arrays.pop('labels', arrays.pop('y', None))
         key = key or next((k for k in arrays if k in ('images', 'x') or len(arrays) == 1), None)
-        if key not in arrays: raise ValueError(f'{source} holds {", ".join(arrays) or "nothing"}: name the images with key=')
+        if key not in arrays: raise ValueError(f'{source} holds {", ".join(arrays) or "nothing"}: choose with key=')
         source = arrays[key]
     try: x, y = torch.as_tensor(source), None if labels is None else torch.as_tensor(labels).long()
-    except (TypeError, ValueError) as e: raise ValueError(f'images and labels must be arrays of numbers: {brief(e)}') from None
+    except (TypeError, ValueError) as e:
+        raise ValueError(f'images and labels must be arrays of numbers: {brief(e)}') from None
     x = from_range(channels_first(x), range)
     return Images(x if size is None else to_size(x, size), y, name)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Bring full image sets from a shared folder into the cache, so that load(NAME, full=True) finds them.
 
-The folder holds NAME_train.npz or NAME_train.packed.npz (and _test) with SHA256SUMS, and imgpack.py for the packed ones.
+The folder holds NAME_train.npz or NAME_train.packed.npz (and _test), their SHA256SUMS, and imgpack.py for packed ones.
 Every file is checked against SHA256SUMS before it is read, and written whole or not at all.
 
   CREATIVITY_DATA=~/data python tools/import_shared.py ../shared/data
@@ -29,8 +29,8 @@ def checked(folder):
 
 def read(path, sha):
     "Images and labels of one file (labels None if it has none), its checksum verified first."
-    with path.open('rb') as f:
-        if hashlib.file_digest(f, 'sha256').hexdigest() != sha: raise SystemExit(f'{path} is cut off or altered: its SHA-256 differs')
+    with path.open('rb') as f: got = hashlib.file_digest(f, 'sha256').hexdigest()
+    if got != sha: raise SystemExit(f'{path} is cut off or altered: its SHA-256 differs')
     if not path.name.endswith('.packed.npz'):
         with np.load(path, allow_pickle=False) as z: return z['images'], z['labels']
     spec = importlib.util.spec_from_file_location('imgpack', path.with_name('imgpack.py'))
@@ -40,20 +40,24 @@ def read(path, sha):
     return images, labels if labels.size else None
 
 
+def target(path):
+    "The set and split that a file is to be: mnist_train.packed.npz -> ('mnist', 'train')."
+    name, split = path.name.split('.')[0].rsplit('_', 1)
+    return set_name(name), split
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('folder', type=Path, help='the shared data folder')
     p.add_argument('--only', nargs='+', metavar='NAME', help='some sets only, e.g. mnist fashion_mnist')
     a = p.parse_args()
-    target = lambda path: (set_name(path.name.split('.')[0].rsplit('_', 1)[0]), path.name.split('.')[0].rsplit('_', 1)[1])
     jobs = {path: sha for path, sha in checked(a.folder).items()
             if not a.only or target(path)[0] in map(set_name, a.only)}
     if not jobs: raise SystemExit(f'nothing to import: {a.folder} holds no {" or ".join(a.only or ["image set"])}')
-    bar = tqdm(jobs.items(), unit='file')
-    for path, sha in bar:
-        bar.set_description(path.name)
-        write_npz(*target(path), *read(path, sha))
-    bar.close()
+    with tqdm(jobs.items(), unit='file') as bar:
+        for path, sha in bar:
+            bar.set_description(path.name)
+            write_npz(*target(path), *read(path, sha))
     print(f'{len(jobs)} files in {cache_dir()}')
 
 
