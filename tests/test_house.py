@@ -186,7 +186,8 @@ import importlib, os, random, sys, threading, time
 import fastcore.all, ipywidgets, matplotlib.pyplot, numpy, PIL.Image, platformdirs, pooch, psutil, safetensors.torch
 import torch, torch.nn.functional, torch.utils.data, tqdm.auto, typer
 def watch(event, args):
-    writes = event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wax+')
+    writes = event == 'open' and args[2] & (os.O_WRONLY | os.O_RDWR)
+    if '__pycache__' in str(args[:1]): return            # where Python and numba keep compiled code
     if writes or event in ('socket.connect', 'socket.getaddrinfo', 'subprocess.Popen', 'os.system', 'os.mkdir'):
         seen.append(f'{event} {args[0]}')
 def state():
