@@ -52,6 +52,7 @@ class LinearSchedule(Schedule):
     beta_max: float = 20. # rate of noising at t=1
 
     def angle(self, t):
+        "`atan2(sigma, a)`, so that small noise keeps its digits."
         t = as_time(t)
         total = self.beta_min*t + (self.beta_max - self.beta_min)*t**2/2
         return torch.atan2((-torch.expm1(-total)).sqrt(), torch.exp(-total/2))
@@ -69,6 +70,7 @@ class EDMSchedule(Schedule):
             raise ValueError(f'need 0 < sigma_min < sigma_max and rho > 0, got {self}')
 
     def angle(self, t):
+        "`atan(s(t))`."
         lo, hi = self.sigma_min**(1/self.rho), self.sigma_max**(1/self.rho)
         return ((lo + as_time(t)*(hi - lo))**self.rho).atan()
 
@@ -279,7 +281,7 @@ def start_noise(
         check_input(seeds, 1., shape=shape)
         return seeds.to(denoiser.device)
     if not shape: raise ValueError('this denoiser takes images of any size: say which with shape=(C,H,W)')
-    ids = range(seed, seed + seeds) if isinstance(seeds, int) else list(seeds)
+    ids = range(seed, seed + seeds) if hasattr(seeds, '__index__') else list(seeds)
     if not ids: raise ValueError('seeds must be noise [B,C,H,W], how many images (at least 1), or a list of seed ids')
     if generator is None: return seed_noise(ids, shape).to(denoiser.device)
     return torch.stack([torch.randn(tuple(shape), generator=generator, device=generator.device) for _ in ids]
@@ -346,6 +348,7 @@ def sample(
     progress: bool|None = None, # a progress bar; None: only if it takes more than two seconds
 ) -> Tensor: # [B,C,H,W] the final images
     "The images that `denoiser` makes of `seeds`; the same images whatever `batch_size` is."
+    if batch_size is not None and batch_size < 1: raise ValueError(f'batch_size must be at least 1, got {batch_size}')
     x = start_noise(denoiser, seeds, seed, generator, shape)
     _, label = check_input(x, start, label)
     n, out = batch_size or len(x), []

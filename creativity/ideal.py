@@ -116,6 +116,7 @@ class Oracle(Denoiser):
         "Posterior mean [B,C,H,W] in x's dtype."
         t, _ = check_input(x, t, shape=self.shape)
         def one(im, t):
+            "One image at its own time."
             k = self.k(float(t)) if callable(self.k) else self.k
             a, sigma = float(self.schedule.a(t)), float(self.schedule.sigma(t))
             return self.mean(im, self.data, a, sigma, *([k] if k else []))

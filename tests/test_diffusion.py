@@ -228,7 +228,7 @@ BAD = [
     (lambda: check_input(X, torch.rand(3)), 't must be one number or one for each of the 2 images'),
     (lambda: check_input(X, .5, torch.tensor([1, 2, 3])), 'label must be one number'),
     (lambda: check_input(X, .5, torch.tensor([1., 2.])), 'whole number'),
-    (lambda: sample(Gaussian(), 0), 'at least 1'), (lambda: sample(Gaussian(), 2, steps=0), 'steps must be at least 1'),
+    (lambda: sample(Gaussian(), 0), 'at least 1'), (lambda: sample(Gaussian(), 2, batch_size=0), 'batch_size must be at least 1'), (lambda: sample(Gaussian(), 2, steps=0), 'steps must be at least 1'),
     (lambda: sample(Gaussian(), 2, steps=1, published=True), 'steps must be at least 2'),
     (lambda: sample(Gaussian(), 2, method='leapfrog'), "method must be one of .* got 'leapfrog'"),
     (lambda: sample(Gaussian(), torch.randn(2, 3, 4, 5)), r'images of shape \(1, 4, 5\)'),
