@@ -125,7 +125,7 @@ def image_grid(
 
 # %% ../nbs/01_data.ipynb #510790a4
 def show_images(
-    x: 'Tensor|Images', # [N,C,H,W] or [C,H,W]
+    x: Tensor, # [N,C,H,W] or [C,H,W], or an `Images`
     ncols: int = 8, # images in a row
     titles: list|None = None, # one an image
     figsize: tuple|None = None, # inches; default: 7 wide
