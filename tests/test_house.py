@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT/'nbs').glob('[!_]*.ipynb'))
 MODULES = sorted(p for p in (ROOT/'creativity').glob('*.py') if not p.name.startswith('_'))
 LAYERS = [['data'], ['diffusion'], ['ideal', 'locality', 'equivariance'], ['engine'], ['machines'], ['networks'],
-          ['compare', 'mosaic', 'scales', 'limbs', 'attention'], ['explorer', 'cli']]
+          ['compare', 'mosaic', 'scales', 'limbs', 'attention'],
+          ['demo'], ['explorer', 'cli']]
 stem = lambda p: p.stem
 
 
@@ -85,9 +86,9 @@ def test_notebook_has_title_outputs_and_end(path):
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=stem)
-def test_export_cells_hold_imports_or_code(path):
-    for c in cells(path):
-        if c['cell_type'] != 'code' or not re.match(r'#\|\s*export', source(c)): continue
+def test_cells_hold_imports_or_code(path):
+    for c in cells(path)[:-1]:
+        if c['cell_type'] != 'code': continue
         kinds = {isinstance(n, ast.Import | ast.ImportFrom) for n in ast.parse(source(c)).body}
         assert len(kinds) <= 1, f'imports and code in one cell:\n{source(c)}'
 
