@@ -1,0 +1,271 @@
+"The command line: help, files, repeatability, bad input in one line, interrupts that leave nothing half-written, the demo."
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import creativity
+from creativity import cli, demo
+from creativity.data import load, save_grid
+from creativity.machines import ELSMachine, LSMachine
+
+PROGRAM = [sys.executable, '-c', 'from creativity.cli import main; main()']
+COMMANDS = sorted(c.name for c in cli.app.registered_commands)
+TINY = '--label 3 --n 6 --seeds 2 --steps 2 --k 3'
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    "Run a command line in an empty folder: exit code, stdout, stderr."
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('CREATIVITY_DATA', str(tmp_path/'cache'))
+    def go(line):
+        r = CliRunner().invoke(cli.app, shlex.split(line))
+        assert r.exception is None or isinstance(r.exception, SystemExit), r.exception
+        return r.exit_code, r.stdout, r.stderr
+    return go
+
+
+def refused(result, *words):
+    "Exit code 2, one line on stderr with these words, nothing on stdout."
+    code, out, err = result
+    assert (code, out) == (2, '')
+    assert err.startswith('creativity: error: ')
+    assert err.endswith('\n')
+    assert err.count('\n') == 1
+    for w in words: assert w in err
+
+
+def files(folder): return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob('*') if p.is_file())
+
+
+# Help
+
+def test_program_in_a_process():
+    start = time.perf_counter()
+    r = subprocess.run([*PROGRAM, '--help'], capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    assert all(f'  {c} ' in r.stdout for c in COMMANDS)
+    assert time.perf_counter() - start < 3       # far below what importing torch takes with it
+    r = subprocess.run([*PROGRAM, 'sample', '--seeds', '-1'], capture_output=True, text=True)
+    refused((r.returncode, r.stdout, r.stderr), '--seeds must be at least 1, got -1')
+
+
+def test_help_needs_no_torch():
+    code = 'import sys, creativity.cli; assert not {"torch", "matplotlib", "numba"} & set(sys.modules)'
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_shows_an_example_that_parses(run, name):
+    code, out, _ = run(f'{name} --help')
+    assert code == 0
+    example = re.search(r'Example:\n +(creativity .*)', out).group(1)
+    command = cli.typer.main.get_command(cli.app).commands[name]
+    command.make_context(name, shlex.split(example)[2:])
+    assert all(re.search(rf'--{p.name}\b.* \S', out) for p in command.params if p.param_type_name == 'option' and p.name != 'help')
+
+
+def test_top(run):
+    assert run('--version') == (0, f'creativity {creativity.__version__}\n', '')
+    assert run('')[:2] == run('--help')[:2]
+    refused(run('smaple'), "'smaple'")
+    refused(run('sample --sed 3'), '--sed')
+    refused(run('sample --steps ten'), '--steps')
+
+
+# sample
+
+@pytest.mark.parametrize('machine', ['is', 'es', 'ls', 'els', 'bbels'])
+def test_sample_writes_png_and_npz(run, tmp_path, machine):
+    code, out, _ = run(f'sample --machine {machine} {TINY} --out a/b')
+    assert code == 0
+    assert out.splitlines()[-1] == 'wrote a/b/samples.png, a/b/samples.npz'
+    assert files(tmp_path) == ['a/b/samples.npz', 'a/b/samples.png']
+    with np.load('a/b/samples.npz', allow_pickle=False) as z: a = dict(z)
+    assert (a['images'].shape, a['images'].dtype) == ((2, 1, 32, 32), np.float32)
+    assert (str(a['machine']), a['seeds'].tolist(), int(a['scales']), str(a['label'])) == (f'{machine.upper()}Machine', [0, 1], 3, '3')
+    with Image.open('a/b/samples.png') as im: assert im.size == ((2*32 + 2)*4, 32*4)
+
+
+def test_sample_is_what_the_library_gives_and_repeats(run):
+    def images(line):
+        assert run(f'sample --machine ls --data mnist --label 7 --n 10 --steps 3 --scales 3,5,9 {line} --out x')[0] == 0
+        with np.load('x/samples.npz', allow_pickle=False) as z: return torch.tensor(z['images'])
+    a = images('--seeds 3 --seed 5')
+    d = load('mnist', n=10, label=7)
+    assert torch.equal(a, creativity.diffusion.sample(LSMachine(d.x, scales=[3, 5, 9]), range(5, 8), 3))
+    assert torch.equal(images('--seeds 3 --seed 5'), a)
+    assert torch.allclose(images('--seeds 1 --seed 7')[0], a[2], atol=1e-6)
+    assert not torch.equal(images('--seeds 3 --seed 6'), a)
+    assert not torch.equal(images('--seeds 3 --seed 5 --method ddpm'), a)
+
+
+def test_sample_takes_class_names_published_scales_and_folders(run, tmp_path):
+    for i, x in enumerate(load('cifar10', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    assert run('sample --machine ls --label "Ankle boot" --n 4 --seeds 1 --steps 2 --scales mnist-unet')[0] == 0
+    with np.load('out/sample/samples.npz', allow_pickle=False) as z:
+        assert (str(z['label']), z['scales'].tolist()[-1]) == ('Ankle boot', 27)
+    assert run('sample --machine els --data mine --seeds 1 --steps 2 --k 3')[0] == 0
+    with np.load('out/sample/samples.npz', allow_pickle=False) as z: got = torch.tensor(z['images'])
+    want = creativity.diffusion.sample(ELSMachine(load('cifar10', n=3).x, scales=3), 1, 2)
+    assert torch.allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize(('line', 'word'), [
+    ('--machine elk', 'choose is, es, ls, els, bbels'),
+    ('--data cifar11', 'choose mnist, fashion_mnist, cifar10'),
+    ('--data cifar11 --full', 'cifar11'),
+    ('--full', 'creativity data fashion_mnist'),
+    ('--label 10', 'choose 0 to 9 or one of T-shirt/top'),
+    ('--label hat', 'Trouser'),
+    ('--label 3 --n 0', 'there are 500'),
+    ('--label 3 --n 501', 'there are 500'),
+    ('--k 4', 'must be odd'),
+    ('--k 0', 'must be odd'),
+    ('--k -3', 'must be odd'),
+    ('--k 65', '63'),
+    ('--scales 3,4,5', 'must be odd'),
+    ('--scales 3;5', 'there are cifar10-resnet'),
+    ('--scales celeba-vit', 'or give widths'),
+    ('--seeds 0', '--seeds must be at least 1'),
+    ('--seeds -2', '--seeds must be at least 1'),
+    ('--seed -1', '--seed must be at least 0'),
+    ('--steps 0', '--steps must be at least 1'),
+    ('--method dpm', 'choose ddim, ddpm, euler, heun'),
+    ('--device abacus', 'choose cpu or cuda'),
+    ('--out file/below', 'file/below'),
+    ('--data . --label 3', 'no classes'),
+    ('--data . --n 1', 'no PNG or JPEG'),
+])
+def test_sample_refuses(run, tmp_path, line, word):
+    (tmp_path/'file').write_text('')
+    start = time.perf_counter()
+    refused(run(f'sample {line}'), word)
+    assert time.perf_counter() - start < 5
+    assert files(tmp_path) == ['file']
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')
+def test_read_only_folder_is_refused(run, tmp_path):
+    (tmp_path/'locked').mkdir(mode=0o500)
+    refused(run(f'sample {TINY} --out locked/x'), 'locked', 'denied')
+
+
+# Interrupts and full disks
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    p = subprocess.Popen([*PROGRAM, *'sample --label 3 --seeds 50 --out out'.split()], cwd=tmp_path, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if (tmp_path/'out').exists() or p.poll() is not None: break
+            time.sleep(.05)
+        time.sleep(.5)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+    finally: p.kill()
+    assert (p.returncode, out) == (130, '')
+    assert err.splitlines()[-1].endswith('creativity: interrupted')
+    assert 'Traceback' not in err
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(('error', 'code', 'words'), [
+    (KeyboardInterrupt(), 130, 'creativity: interrupted'),
+    (OSError(28, 'No space left on device'), 2, 'creativity: error: [Errno 28] No space left on device'),
+    (MemoryError(), 2, 'creativity: error: MemoryError'),
+])
+def test_a_file_is_whole_or_not_there(run, tmp_path, monkeypatch, error, code, words):
+    def half(f, **arrays):
+        f.write(b'half')
+        raise error
+    assert run(f'sample {TINY} --machine is --out out')[0] == 0
+    before = Path('out/samples.npz').read_bytes()
+    monkeypatch.setattr(np, 'savez_compressed', half)
+    got = run(f'sample {TINY} --machine is --seed 9 --out out')
+    assert (got[0], got[2]) == (code, words + '\n')
+    assert files(tmp_path) == ['out/samples.npz', 'out/samples.png']
+    assert Path('out/samples.npz').read_bytes() == before
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def bug(*args, **kwargs): raise ZeroDivisionError
+    monkeypatch.setattr(cli, 'machine_class', bug)
+    assert isinstance(CliRunner().invoke(cli.app, ['sample']).exception, ZeroDivisionError)
+
+
+# data and train
+
+def test_data(run, tmp_path):
+    code, out, _ = run('data')
+    assert code == 0
+    assert 'fashion_mnist  Fashion-MNIST  5,000 training' in out
+    assert out.splitlines()[-1] == f'cache: {tmp_path/"cache"}'
+    refused(run('data kmnist'), 'choose mnist, fashion_mnist, cifar10')
+    refused(run('data mnist --retries -1'), '--retries')
+    refused(run('data mnist --mirror http://127.0.0.1:9 --retries 0'), 'could not be fetched')
+    assert files(tmp_path) == []
+
+
+def test_train(run, tmp_path):
+    for i, x in enumerate(load('mnist', n=10).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    line = 'train --data mine --batch 4 --out net'
+    code, out, _ = run(f'{line} --steps 2')
+    assert code == 0
+    assert out.splitlines()[-1] == 'wrote ' + ', '.join(f'net/{f}' for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors'))
+    assert run(f'{line} --steps 3')[0] == 0
+    assert json.loads(Path('net/network.json').read_text())['steps'] == 3
+    refused(run(f'{line} --steps 4 --seed 1'), 'choose another folder')
+    refused(run(line), 'steps=', 'minutes=')
+    refused(run('train --arch vit --steps 2'), 'choose resnet')
+    refused(run('train --preset huge --steps 2'), 'choose paper')
+    refused(run('train --data mnist --steps 2 --out n2'), 'creativity data mnist')
+    refused(run('train --subset --steps 2 --out net/network.json/x'), 'net/network.json')
+
+
+# The demo
+
+def test_demo(run, tmp_path):
+    code, out, _ = run('demo --images 8 --steps 3 --out d')
+    assert code == 0
+    names = ['overview.png', 'provenance.png', 'flow.png', 'table.md', 'table.json', 'images.npz']
+    assert out.splitlines()[-1] == 'wrote ' + ', '.join(f'd/{n}' for n in names)
+    assert files(tmp_path) == sorted(f'd/{n}' for n in names)
+    assert Path('d/table.md').read_text().strip() in out
+    assert len({len(s) for s in out.splitlines()[:-1]}) == 1
+    rows = json.loads(Path('d/table.json').read_text())['rows']
+    assert list(rows) == ['IS', 'LS', 'bbELS', 'held-out images']
+    assert max(rows['IS']['distances']) < .05 < min(rows['bbELS']['distances'])
+    assert list(rows['bbELS']['n_eff']) == ['1.0', '0.666667', '0.333333']
+    with np.load('d/images.npz', allow_pickle=False) as z:
+        assert (z['training_labels'][z['provenance_image']] == z['labels'][:, None, None]).all()
+    for n in names[:3]:
+        with Image.open(f'd/{n}') as im: assert min(im.size) > 700
+    refused(run('demo --images 0'), '--images')
+    refused(run('demo --images 501'), 'there are 5000')
+    refused(run('demo --steps 1'), '--steps must be at least 2')
+    refused(run('demo --out d/table.md/x'), 'd/table.md')
+
+
+def test_nearest_image_is_exact():
+    g = torch.Generator().manual_seed(0)
+    d = load('fashion_mnist', n=40)
+    x = d.x[[7, 3]] + 1e-4*torch.randn(2, 1, 32, 32, generator=g)
+    v, i = demo.nearest_image(x, d)
+    assert i.tolist() == [7, 3]
+    assert torch.allclose(v, torch.full((2,), 1e-4), rtol=.1)
+    v, i = demo.nearest_image(x, d, torch.tensor([8, 3]))
+    assert d.y[i].tolist() == [8, 3]
+    assert v[0] > .1
