@@ -7,7 +7,7 @@ __all__ = ['AxisRule', 'FLUSH', 'GROUP', 'LANES', 'box_sum', 'same', 'classes', 
            'Partial', 'partial_sums', 'sums_torch', 'compiled', 'difference_row', 'add_shifted', 'box_fours',
            'box_finish', 'float_of_bits', 'exp_row', 'rescale', 'move_reference', 'flush', 'add_row', 'group_end',
            'sweep', 'blocks_of', 'over_lanes', 'sums_compiled', 'sums_whole', 'sums_translated', 'free_bytes', 'tiles',
-           'stream_torch', 'stream_compiled', 'stream_whole', 'doubtful', 'stream']
+           'stream_torch', 'block_bytes', 'stream_compiled', 'stream_whole', 'doubtful', 'stream']
 
 # %% ../nbs/06_engine.ipynb #754c7c09
 import math
@@ -511,14 +511,23 @@ def stream_torch(x, images, plan, a, sigma, stats, max_bytes):
     return totals
 
 # %% ../nbs/06_engine.ipynb #07afbaa4
+def block_bytes(
+    plan: Plan, # which windows are compared
+    C: int, # channels
+) -> tuple[int, int]: # of a block of images; of lanes, planes and query of all threads
+    "Memory that the compiled loops take."
+    H, W = plan.shape
+    return 8*LANES*C*H*len(plan.d_cols), 4*torch.get_num_threads()*LANES*(H*W*(16 + 5*C) + 2*GROUP*(H + 2*plan.r)*(W + 2*plan.r))
+
+# %% ../nbs/06_engine.ipynb #02b203b6
 def stream_compiled(x, images, plan, a, sigma, stats, max_bytes):
     "A `Partial` for each query, by `sums_compiled`, one thread for each core, tile after tile."
     (N, C, H, W), threads = images.shape, torch.get_num_threads()
     totals = [Partial.empty(C, H, W) for _ in x]
     signal = [max(v, 1e-8) for v in a] # a = 0 would divide the centres by 0
-    fixed = 4*threads*W*LANES*H*(16 + 5*C + 2*GROUP) # lanes, planes and query of every thread
+    each, fixed = block_bytes(plan, C)
     with ThreadPoolExecutor(threads) as pool:
-        for s in tiles(-(-N//LANES), 8*LANES*C*H*len(plan.d_cols), max(max_bytes - fixed, 0), 64):
+        for s in tiles(-(-N//LANES), each, max_bytes - fixed, 64):
             images_s = images[s.start*LANES:s.stop*LANES]
             for b, total in enumerate(totals):
                 blocks = blocks_of(images_s, plan, signal[b]/(math.sqrt(2)*sigma[b]))
@@ -564,9 +573,11 @@ def stream(
 ) -> list[Partial]: # one for each query
     "The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where float32 would not do."
     max_bytes = max_bytes or free_bytes(x.device)
-    able = numba is not None and x.device.type == 'cpu' and x.dtype == torch.float32
-    if backend == 'compiled' and not able: raise ValueError('the compiled loops need numba, a CPU and float32')
-    fast = able if backend is None and len(plan.shifts) > 1 else backend == 'compiled'
+    need = sum(block_bytes(plan, x.shape[1]))
+    able = numba is not None and x.device.type == 'cpu' and x.dtype == torch.float32 and need <= max_bytes
+    if backend == 'compiled' and x.dtype == torch.float32 and not able:
+        raise ValueError(f'the compiled loops need numba, a CPU and max_bytes of at least {need}, got {max_bytes} on {x.device}')
+    fast = able and (backend == 'compiled' or backend is None and len(plan.shifts) > 1)
     totals = (stream_compiled if fast else stream_torch)(x, images, plan, a, sigma, stats, max_bytes)
     if x.dtype == torch.float64: return totals
     for b, total in enumerate(totals):

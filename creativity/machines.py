@@ -135,8 +135,9 @@ class Machine(Denoiser):
 
     def totals(self, x, t, label, k, stats):
         "For each query its `Partial`, its slice of the images and its width."
+        device = getattr(x, 'device', self.device)
+        if device != self.device: raise ValueError(f'x is on {device}, the training images are on {self.device}')
         t, label = check_input(x, t, label, self.shape)
-        if x.device != self.device: raise ValueError(f'x is on {x.device}, the training images are on {self.device}')
         if x.dtype != torch.float64: x = x.float()
         a, sigma = self.schedule.a(t).expand(len(x)).tolist(), self.schedule.sigma(t).expand(len(x)).clamp(min=1e-6).tolist()
         out = [None]*len(x)

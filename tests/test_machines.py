@@ -1,0 +1,294 @@
+"The machines against the readable definitions: within 1e-4 on the posterior mean, whatever the input and however it is computed."
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_oracle import SHARED, STORED, cases, needs_shared
+
+from creativity.diffusion import CosineSchedule, released_scales, seed_noise
+from creativity.equivariance import bbels_belief, els_belief, equivariant_belief
+from creativity.ideal import ideal_belief
+from creativity.locality import local_belief
+from creativity.machines import (
+    BBELSMachine,
+    ELSMachine,
+    ESMachine,
+    ISMachine,
+    LSMachine,
+    published_scales,
+    scale_at,
+)
+
+SCHEDULE, BACKENDS, BOUND = CosineSchedule(), ('torch', 'compiled'), 1e-4
+WINDOWED = {'LS': (LSMachine, local_belief, {}), 'bbELS': (BBELSMachine, bbels_belief, {}),
+            'ELSwrapped': (ELSMachine, els_belief, {}), 'ELS': (ELSMachine, els_belief, {'wrapped': False})}
+WHOLE = {'IS': (ISMachine, ideal_belief, {}), 'ES': (ESMachine, equivariant_belief, {})}
+EVERY = WINDOWED | WHOLE
+QUICK = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+def levels(t): return SCHEDULE.a(t).item(), SCHEDULE.sigma(t).item()
+
+
+def truth(name, x, data, t, k):
+    "The readable belief about one image."
+    _, define, options = EVERY[name]
+    return define(x, data, *levels(t), *([k] if name in WINDOWED else []), **options)
+
+
+def machine(name, data, backend=None, **options):
+    kind, _, extra = EVERY[name]
+    return kind(data, backend=backend, **extra, **options)
+
+
+# ---- reference values ----
+
+def reference_error(golden, key, backend):
+    name, t, *k = key.split('_')
+    k = int(k[0][1:]) if k else None
+    x = torch.tensor(golden[f'x_{t}'])[None]
+    out = machine(name, torch.tensor(golden['train']), backend).denoise(x, float(t[1:]), k=k)[0]
+    assert out.dtype == torch.float32
+    return np.abs(out.numpy() - golden[key]).max()
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_stored_reference(backend):
+    for case in STORED:
+        name, key = case.split('/')
+        if not cases([key]): continue
+        golden = {k.split('/')[1]: v for k, v in STORED.items() if k.startswith(name)}
+        assert reference_error(golden, key, backend) < BOUND, case
+
+
+@needs_shared
+@pytest.mark.parametrize('name', ['fashion', 'cifar10'])
+def test_complete_reference(name):
+    with np.load(SHARED/f'golden_{name}.npz', allow_pickle=False) as z: golden = dict(z)
+    worst = {key: reference_error(golden, key, 'compiled') for key in cases(golden)}
+    assert len(worst) > 40
+    assert max(worst.values()) < BOUND, max(worst, key=worst.get)
+
+
+@needs_shared
+@pytest.mark.slow
+def test_complete_reference_in_pytorch():
+    for name in ('fashion', 'cifar10'):
+        with np.load(SHARED/f'golden_{name}.npz', allow_pickle=False) as z: golden = dict(z)
+        for key in cases(golden): assert reference_error(golden, key, 'torch') < BOUND, key
+
+
+# ---- any input ----
+
+@st.composite
+def problems(draw):
+    "Training images, a query, a time and a width; all kinds of coincidences among them."
+    C, H, W = draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    N, t = draw(st.integers(1, 40)), draw(st.floats(.005, 1))
+    k = 2*draw(st.integers(0, max(H, W) - 1)) + 1
+    g = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    data = torch.rand(N, C, H, W, generator=g)*2 - 1
+    kind = draw(st.sampled_from(['random', 'duplicates', 'constant', 'black and white', 'nearly equal']))
+    if kind == 'duplicates': data = data[torch.randint(N, (N,), generator=g)]
+    if kind == 'constant': data = data[:, :, :1, :1].expand_as(data).clone()
+    if kind == 'black and white': data = data[:, :, :1, :1].sign().expand_as(data).clone()
+    if kind == 'nearly equal': data = (data[:1] + .01*data).clamp(-1, 1)
+    a, sigma = levels(t)
+    noise = torch.randn(C, H, W, generator=g)
+    x = {'from data': a*data[0] + sigma*noise, 'noise': noise, 'far': 5*noise, 'exact': a*data[0],
+         'between': a*(data[0] + data[-1])/2}[draw(st.sampled_from(['from data', 'noise', 'far', 'exact', 'between']))]
+    return data, x, t, k
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+@QUICK
+@given(problem=problems(), backend=st.sampled_from(BACKENDS))
+def test_precision(name, problem, backend):
+    data, x, t, k = problem
+    if name == 'ELS': k = min(k, min(data.shape[2:]) - 1 | 1)
+    if name == 'ELS' and k > min(data.shape[2:]): k -= 2
+    if k < 1: return
+    out = machine(name, data, backend).denoise(x[None], t, k=k)[0]
+    assert torch.isfinite(out).all()
+    assert (out - truth(name, x, data, t, k).mean).abs().max() <= BOUND
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+@QUICK
+@given(problem=problems(), backend=st.sampled_from(BACKENDS))
+def test_belief(name, problem, backend):
+    data, x, t, k = problem
+    if name == 'ELS': k = 1
+    found, expected = machine(name, data, backend).belief(x[None], t, k=k), truth(name, x, data, t, k)
+    size = 1 + expected.log_evidence.abs().max()
+    assert (found.mean[0] - expected.mean).abs().max() <= BOUND
+    assert (found.log_evidence[0] - expected.log_evidence).abs().max() <= 1e-5*size
+    assert (found.entropy[0] - expected.entropy).abs().max() <= 1e-3
+    assert (found.n_eff[0]/expected.n_eff - 1).abs().max() <= 1e-3
+    assert (found.weight[0] - expected.weight).abs().max() <= BOUND
+    clear = expected.weight > .51 # no rival: then the candidate itself must be the same one
+    assert torch.equal(found.image[0][clear], expected.image[clear]) or len(data.unique(dim=0)) < len(data)
+    chosen = data[found.image[0], :, found.place[0, 0], found.place[0, 1]].movedim(-1, 0)
+    assert ((chosen - expected.mean).abs().max(0).values[expected.weight > .9999] < 1e-3).all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
+def test_dtypes(dtype):
+    data = torch.rand(9, 2, 7, 6)*2 - 1
+    x = (data[:1] + .5*seed_noise([3], (2, 7, 6))).to(dtype)
+    for name in EVERY:
+        out = machine(name, data).denoise(x, .3, k=3)
+        assert out.dtype == dtype
+        bound = {torch.float64: 1e-9, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype] # rounding of the result itself
+        assert (out[0].double() - truth(name, x[0].double(), data, .3, 3).mean).abs().max() < bound, name
+
+
+# ---- however it is computed ----
+
+DATA = torch.rand(150, 1, 10, 8, generator=torch.Generator().manual_seed(0))*2 - 1
+LABELS = torch.arange(150) % 3
+X = DATA[:4] + .7*seed_noise(range(4), (1, 10, 8))
+T, LABEL = torch.tensor([.05, .3, .6, .95]), torch.tensor([0, 1, 0, 2])
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_chunks_order_batch_threads(name, backend):
+    whole = machine(name, DATA, backend, labels=LABELS).denoise(X, T, LABEL, k=3)
+    for budget in (2**23, 2**24): # a few images at a time
+        found = machine(name, DATA, backend, labels=LABELS, max_bytes=budget).denoise(X, T, LABEL, k=3)
+        torch.testing.assert_close(found, whole, atol=BOUND, rtol=0)
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(1))
+    moved = machine(name, DATA[order], backend, labels=LABELS[order])
+    torch.testing.assert_close(moved.denoise(X, T, LABEL, k=3), whole, atol=BOUND, rtol=0)
+    alone = torch.cat([moved.denoise(X[i:i + 1], T[i], int(LABEL[i]), k=3) for i in range(4)])
+    torch.testing.assert_close(alone, whole, atol=BOUND, rtol=0)
+    threads = torch.get_num_threads()
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            torch.testing.assert_close(moved.denoise(X, T, LABEL, k=3), whole, atol=BOUND, rtol=0)
+    finally: torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+def test_label_is_the_class_alone(name):
+    whole = machine(name, DATA, labels=LABELS)
+    for c in range(3):
+        mine = machine(name, DATA[LABELS == c])
+        torch.testing.assert_close(whole.denoise(X, .4, c, k=5), mine.denoise(X, .4, k=5), atol=1e-6, rtol=0)
+        found, own = whole.belief(X, .4, c, k=5), mine.belief(X, .4, k=5)
+        assert (LABELS[found.image] == c).all()
+        assert torch.equal(found.image, torch.arange(150)[LABELS == c][own.image])
+
+
+def test_identical_chunks_are_identical():
+    "Tiles of the same size give the same bits, run for run."
+    m = BBELSMachine(DATA, max_bytes=2**24)
+    assert torch.equal(m.denoise(X, T, k=3), m.denoise(X, T, k=3))
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('k', [1, 3, 7])
+def test_els_moves_with_its_input(backend, k):
+    m = ELSMachine(DATA[:20], backend=backend)
+    for shift in ((1, 0), (0, 3), (-4, 5)):
+        rolled = m.denoise(X.roll(shift, (2, 3)), .3, k=k)
+        torch.testing.assert_close(rolled, m.denoise(X, .3, k=k).roll(shift, (2, 3)), atol=1e-5, rtol=0)
+    es = ESMachine(DATA[:20])
+    torch.testing.assert_close(es.denoise(X.roll(2, 3), .3), es.denoise(X, .3).roll(2, 3), atol=1e-6, rtol=0)
+
+
+def test_limits():
+    "bbELS is LS once windows are as wide as the image; LS is IS once they cover it from every place."
+    bbels, ls, ideal = BBELSMachine(DATA), LSMachine(DATA), ISMachine(DATA)
+    torch.testing.assert_close(bbels.denoise(X, T, k=11), ls.denoise(X, T, k=11), atol=BOUND, rtol=0)
+    torch.testing.assert_close(ls.denoise(X, T, k=19), ideal.denoise(X, T), atol=BOUND, rtol=0)
+    assert (bbels.denoise(X, T, k=3) - ls.denoise(X, T, k=3)).abs().max() > .01
+    assert (ls.denoise(X, T, k=17) - ideal.denoise(X, T)).abs().max() > 1e-4
+
+
+def test_equal_terms_do_not_drift():
+    "Hundreds of thousands of equal candidates: float32 sums alone would be off by far more."
+    data, x = torch.full((600, 1, 24, 24), .3), .5*seed_noise([0], (1, 24, 24))
+    for k in (1, 3): torch.testing.assert_close(BBELSMachine(data, backend='compiled').denoise(x, .3, k=k), data[:1], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_rivals_hidden_by_rounding(backend):
+    "Far from the data at low noise, logits are rounded to whole numbers; two candidates at the same distance must still tie."
+    data = torch.rand(2, 3, 15, 15, generator=torch.Generator().manual_seed(5))*2 - 1
+    for t, far in ((.01, 5.), (.05, 30.), (.05, 200.)):
+        a, x = levels(t)[0], far*torch.randn(3, 15, 15, generator=torch.Generator().manual_seed(6)).double()
+        for _ in range(4): # move x until both are equally far in the middle's window
+            d = data[0].double() - data[1].double()
+            gap = ((x - a*data[0])**2).sum() - ((x - a*data[1])**2).sum()
+            x = (x + gap/(2*a*(d*d).sum())*d).float().double()
+        out, exact = LSMachine(data, backend=backend).denoise(x[None].float(), t, k=15)[0], local_belief(x.float(), data, *levels(t), 15).mean
+        assert (out - exact).abs().max() <= BOUND
+
+
+# ---- scales, and what is refused ----
+
+def test_scales():
+    widths = [3, 5, 7, 9]
+    assert [scale_at(widths, t) for t in (0, 1e-3, .25, .250001, .5, .75, .76, 1)] == [3, 3, 3, 5, 5, 7, 9, 9]
+    assert [scale_at(published_scales('cifar10-resnet'), i/20) for i in range(1, 21)] == published_scales('cifar10-resnet')
+    assert released_scales(widths) == [5, 7, 9, 9]
+    by_list, by_width = BBELSMachine(DATA, scales=[3, 5]), BBELSMachine(DATA, scales=lambda t: 3 if t <= .5 else 5)
+    for t in (.4, .5, .51, 1.): assert torch.equal(by_list.denoise(X, t), by_width.denoise(X, t))
+    mixed = by_list.denoise(X, torch.tensor([.2, .8, .2, .8]))
+    torch.testing.assert_close(mixed[1:2], by_list.denoise(X[1:2], .8), atol=1e-6, rtol=0)
+
+
+REFUSED = {
+    'needs scales=': lambda: BBELSMachine(DATA).denoise(X, .5),
+    'must be odd': lambda: BBELSMachine(DATA).denoise(X, .5, k=4),
+    'too wide': lambda: BBELSMachine(DATA).denoise(X, .5, k=21),
+    'lies inside the image': lambda: ELSMachine(DATA, wrapped=False).denoise(X, .5, k=9),
+    'label 7 is not in the data': lambda: BBELSMachine(DATA, labels=LABELS).denoise(X, .5, 7, k=3),
+    'made without labels=': lambda: BBELSMachine(DATA).denoise(X, .5, 1, k=3),
+    'must hold images of shape': lambda: BBELSMachine(DATA).denoise(X[:, :, :-1], .5, k=3),
+    r'\[B,C,H,W\]': lambda: BBELSMachine(DATA).denoise(X[0], .5, k=3),
+    'NaN': lambda: BBELSMachine(DATA).denoise(X*float('nan'), .5, k=3),
+    r'lie in \[0,1\]': lambda: BBELSMachine(DATA).denoise(X, 1.5, k=3),
+    'must lie in': lambda: BBELSMachine(DATA*1.5),
+    'no training images': lambda: BBELSMachine(DATA[:0]),
+    'floating-point tensor': lambda: BBELSMachine(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)),
+    'training images hold NaN': lambda: BBELSMachine(DATA*float('nan')),
+    'one label for each': lambda: BBELSMachine(DATA, labels=LABELS[:5]),
+    'labels must be whole': lambda: BBELSMachine(DATA, labels=LABELS.float()),
+    'scales is empty': lambda: BBELSMachine(DATA, scales=[]),
+    'max_bytes=100 is too little': lambda: BBELSMachine(DATA, max_bytes=100).denoise(X, .5, k=3),
+    'backend must be': lambda: BBELSMachine(DATA, backend='cuda'),
+    'on meta': lambda: BBELSMachine(DATA).denoise(torch.zeros(1, 1, 10, 8, device='meta', dtype=torch.float32), .5, k=3),
+}
+
+
+@pytest.mark.parametrize('says', list(REFUSED))
+def test_refused(says):
+    with pytest.raises(ValueError, match=says) as e: REFUSED[says]()
+    assert '\n' not in str(e.value)
+
+
+MEMORY = """
+import psutil, sys, torch
+from creativity.machines import BBELSMachine
+from creativity.speed import Meter
+torch.set_num_threads(2)
+data = torch.rand(1500, 3, 16, 16)*2 - 1
+budget, x = int(sys.argv[1]), torch.randn(1, 3, 16, 16)
+m = BBELSMachine(data, max_bytes=budget, backend=sys.argv[2])
+BBELSMachine(data[:40], max_bytes=budget, backend=sys.argv[2]).denoise(x, .9, k=11)
+with Meter() as meter: m.denoise(x, .9, k=11)
+assert meter.rise <= budget, (meter.rise, budget)
+"""
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_memory_stays_within_the_budget(backend):
+    subprocess.run([sys.executable, '-c', MEMORY, str(48*2**20), backend], check=True, timeout=300)
