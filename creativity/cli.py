@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'one_line', 'expected', 'Commands', 'top', 'main', 'command', 'wrote', 'check_least', 'run_demo',
            'machine_class', 'read_scales', 'read_images', 'read_device', 'run_sample', 'run_data', 'list_data',
-           'run_train']
+           'run_bench', 'run_train']
 
 # %% ../nbs/17_cli.ipynb #e45f71fc
 import inspect
@@ -216,6 +216,30 @@ def list_data():
         full = 'full set in the cache' if is_there(name) else f'full set: creativity data {name}'
         print(f'{name:14} {s.title:14} {train:,} training and {test} test images here; {full}')
     print(f'cache: {cache_dir()}')
+
+# %% ../nbs/17_cli.ipynb #02c6e747
+@command('creativity bench --n 2000 --k 3 --k 17 --out out/bench')
+def run_bench(
+    quick: bool = False, # 100 images, each measured once
+    k: list[int] = (3, 7, 11, 17), # window width; may be given several times
+    n: int = 2000, # training images
+    data: str = 'cifar10', # mnist, fashion_mnist or cifar10
+    repeats: int = 3, # of each measurement
+    device: str = 'cpu', # cpu or cuda
+    out: Path = Path('out/bench'), # folder for bench.json, bench.txt and bench.png
+):
+    "Time bbELS against the textbook way, in the same run."
+    check_least(n=(n, 1), repeats=(repeats, 1))
+    if bad := [w for w in k if w % 2 == 0 or not 1 <= w <= 31]: raise ValueError(f'--k must be odd and from 1 to 31, got {bad[0]}')
+    import matplotlib
+    from creativity.data import set_name
+    from creativity.networks import writable_folder
+    from creativity.speed import bench, bench_files, bench_table
+    matplotlib.use('agg')
+    device, out = str(read_device(device)), writable_folder(out)
+    result = bench(k, min(n, 100) if quick else n, set_name(data), 1 if quick else repeats, device)
+    print(bench_table(result))
+    wrote(bench_files(result, out))
 
 # %% ../nbs/17_cli.ipynb #b8fb09ad
 @command('creativity train --data fashion_mnist --subset --arch resnet --preset compact --minutes 30 --out out/resnet')

@@ -206,7 +206,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     assert isinstance(CliRunner().invoke(cli.app, ['sample']).exception, ZeroDivisionError)
 
 
-# data and train
+# data, bench and train
 
 def test_data(run, tmp_path):
     code, out, _ = run('data')
@@ -217,6 +217,16 @@ def test_data(run, tmp_path):
     refused(run('data mnist --retries -1'), '--retries')
     refused(run('data mnist --mirror http://127.0.0.1:9 --retries 0'), 'could not be fetched')
     assert files(tmp_path) == []
+
+
+def test_bench(run):
+    code, out, _ = run('bench --quick --n 8 --k 17 --out b')
+    assert code == 0
+    assert out.splitlines()[-1] == 'wrote b/bench.json, b/bench.txt, b/bench.png'
+    assert {r['way'] for r in json.loads(Path('b/bench.json').read_text())['rows']} >= {'textbook', 'torch'}
+    refused(run('bench --k 3 --k 4'), '--k must be odd')
+    refused(run('bench --n 2001'), 'there are 2000')
+    refused(run('bench --data celeba'), 'choose mnist')
 
 
 def test_train(run, tmp_path):
