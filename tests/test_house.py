@@ -246,11 +246,11 @@ print(tuple(d.x.shape))
 
 
 def test_wheel_works_alone(wheel, tmp_path):
-    lib, cwd = tmp_path/'lib', tmp_path/'elsewhere'
+    lib, cwd = tmp_path/'lib', tmp_path/'elsewhere'         # HOME is elsewhere still: matplotlib keeps its settings there
     cwd.mkdir()
     pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-index', '--target', str(lib), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True)
-    env = os.environ | {'PYTHONPATH': str(lib), 'HOME': str(cwd)}
+    env = os.environ | {'PYTHONPATH': str(lib), 'HOME': str(tmp_path)}
     run = lambda *cmd: subprocess.run(cmd, cwd=cwd, env=env, capture_output=True, text=True)
     r = run(sys.executable, '-c', ALONE, str(lib))
     assert (r.stdout.strip(), r.returncode) == ('(10, 1, 32, 32)', 0), r.stderr
