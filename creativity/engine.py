@@ -500,8 +500,16 @@ def tiles(
     return (slice(i, min(i + n, N)) for i in range(0, N, n))
 
 # %% ../nbs/06_engine.ipynb #684301d5
-def stream_torch(x, images, plan, a, sigma, stats, max_bytes):
-    "A `Partial` for each query, by `sums_torch`, tile after tile."
+def stream_torch(
+    x: Tensor, # [B,C,H,W] query images
+    images: Tensor, # [N,C,H,W] training images
+    plan: Plan, # which windows are compared
+    a: list[float], # signal level of each query
+    sigma: list[float], # noise level of each query
+    stats: bool, # also the sums behind entropy, and the best candidate
+    max_bytes: int, # memory budget
+) -> list[Partial]: # one for each query
+    "The sums of every query, by `sums_torch`, tile after tile."
     (N, C, H, W), most = images.shape, 256 if x.device.type == 'cpu' else 16384
     each = x.element_size()*(2*C*len(plan.d_rows)*len(plan.d_cols) + 6*H*W)
     totals = [Partial.empty(C, H, W, x.device) for _ in x]
@@ -520,8 +528,16 @@ def block_bytes(
     return 8*LANES*C*H*len(plan.d_cols), 4*torch.get_num_threads()*LANES*(H*W*(16 + 5*C) + 2*GROUP*(H + 2*plan.r)*(W + 2*plan.r))
 
 # %% ../nbs/06_engine.ipynb #02b203b6
-def stream_compiled(x, images, plan, a, sigma, stats, max_bytes):
-    "A `Partial` for each query, by `sums_compiled`, one thread for each core, tile after tile."
+def stream_compiled(
+    x: Tensor, # [B,C,H,W] query images
+    images: Tensor, # [N,C,H,W] training images
+    plan: Plan, # which windows are compared
+    a: list[float], # signal level of each query
+    sigma: list[float], # noise level of each query
+    stats: bool, # also the sums behind entropy, and the best candidate
+    max_bytes: int, # memory budget
+) -> list[Partial]: # one for each query
+    "The sums of every query, by `sums_compiled`, one thread for each core, tile after tile."
     (N, C, H, W), threads = images.shape, torch.get_num_threads()
     totals = [Partial.empty(C, H, W) for _ in x]
     signal = [max(v, 1e-8) for v in a] # a = 0 would divide the centres by 0
@@ -538,8 +554,16 @@ def stream_compiled(x, images, plan, a, sigma, stats, max_bytes):
     return totals
 
 # %% ../nbs/06_engine.ipynb #623a2e4a
-def stream_whole(sums, x, images, a, sigma, stats, max_bytes):
-    "A `Partial` for each query, by `sums_whole` or `sums_translated`, tile after tile."
+def stream_whole(
+    sums: Callable, # `sums_whole` or `sums_translated`
+    x: Tensor, # [B,C,H,W] query images
+    images: Tensor, # [N,C,H,W] training images
+    a: list[float], # signal level of each query
+    sigma: list[float], # noise level of each query
+    stats: bool, # also the sums behind entropy, and the best candidate
+    max_bytes: int, # memory budget
+) -> list[Partial]: # one for each query
+    "The sums of every query, by `sums_whole` or `sums_translated`, tile after tile."
     (N, C, H, W) = images.shape
     totals = []
     for xb, ab, sb in zip(x, a, sigma, strict=True):
@@ -577,7 +601,7 @@ def stream(
     able = numba is not None and x.device.type == 'cpu' and x.dtype == torch.float32 and need <= max_bytes
     if backend == 'compiled' and x.dtype == torch.float32 and not able:
         raise ValueError(f'the compiled loops need numba, a CPU and max_bytes of at least {need}, got {max_bytes} on {x.device}')
-    fast = able and (backend == 'compiled' or backend is None and len(plan.shifts) > 1)
+    fast = able and (backend == 'compiled' or (backend is None and len(plan.shifts) > 1))
     totals = (stream_compiled if fast else stream_torch)(x, images, plan, a, sigma, stats, max_bytes)
     if x.dtype == torch.float64: return totals
     for b, total in enumerate(totals):

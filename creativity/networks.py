@@ -192,7 +192,9 @@ def build(
         return network_classes[kind](channels, classes, **{**presets[preset][kind], **args, **changes})
 
 # %% ../nbs/09_networks.ipynb #e428b445
-def n_parameters(net): return sum(p.numel() for p in net.parameters())
+def n_parameters(net):
+    "How many numbers a network learns."
+    return sum(p.numel() for p in net.parameters())
 
 # %% ../nbs/09_networks.ipynb #2098c831
 def check_label(
@@ -328,7 +330,9 @@ def noise_loss(
 loss_times = [(i + .5)/10 for i in range(10)]
 
 # %% ../nbs/09_networks.ipynb #2ca87f1e
-def label_batches(data, batch): return [None]*math.ceil(len(data)/batch) if data.y is None else data.y.split(batch)
+def label_batches(data, batch):
+    "The labels of every batch of the images in turn; None where there are none."
+    return [None]*math.ceil(len(data)/batch) if data.y is None else data.y.split(batch)
 
 # %% ../nbs/09_networks.ipynb #36f2b651
 @torch.no_grad()

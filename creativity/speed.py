@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['window_logits', 'regions', 'textbook', 'Meter', 'ceilings', 'time_of_width', 'interleaved', 'compare_ways', 'warm',
-           'bench', 'bench_table', 'bench_figure', 'stored_bench', 'bench_files']
+           'bench_width', 'bench', 'bench_table', 'bench_figure', 'stored_bench', 'bench_files']
 
 # %% ../nbs/13_speed.ipynb #05bcddec
 import json
@@ -12,6 +12,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -23,9 +24,9 @@ from tqdm import tqdm
 
 import creativity
 from .data import load, write_atomic
-from .diffusion import CosineSchedule, add_noise, seed_noise
+from .diffusion import add_noise, seed_noise
 from .engine import free_bytes
-from .machines import BBELSMachine, ISMachine, LSMachine, published_scales
+from .machines import BBELSMachine, ISMachine, LSMachine, Machine, published_scales
 
 # %% ../nbs/13_speed.ipynb #48e693e7
 def window_logits(
@@ -146,16 +147,15 @@ def interleaved(
 # %% ../nbs/13_speed.ipynb #addf38cf
 def compare_ways(
     name: str, # of the machine
-    ways: dict[str, Callable], # the baseline first
-    pairs: int, # that each way evaluates
+    ways: dict[str, tuple[Callable, int]], # name -> what to time, the baseline first, and how many pairs it evaluates
     repeats: int, # how often
     **facts, # more columns
 ) -> list[dict]: # a row for each way
     "Rows of the benchmark's table: nanoseconds a pair, ratio to the first way, growth of the process."
-    found = interleaved(ways, repeats)
-    base = next(iter(found.values())).seconds
-    return [dict(machine=name, way=way, **facts, pairs=pairs, seconds=m.seconds, ns_a_pair=m.seconds/pairs*1e9,
-                 ratio=base/m.seconds, MiB=m.rise/2**20) for way, m in found.items()]
+    found = interleaved({way: f for way, (f, _) in ways.items()}, repeats)
+    rows = [dict(machine=name, way=way, **facts, pairs=ways[way][1], seconds=m.seconds, ns_a_pair=m.seconds/ways[way][1]*1e9,
+                 MiB=m.rise/2**20) for way, m in found.items()]
+    return [row | dict(ratio=rows[0]['ns_a_pair']/row['ns_a_pair']) for row in rows]
 
 # %% ../nbs/13_speed.ipynb #67f271a0
 def warm(
@@ -168,6 +168,26 @@ def warm(
     for m in machines: type(m)(m.images[:64], backend=m.backend).belief(x, t, k=k)
 
 # %% ../nbs/13_speed.ipynb #9ac2d387
+def bench_width(
+    k: int, # window width
+    machines: dict[str, Machine], # way -> bbELS machine
+    photo: Tensor, # [1,C,H,W] clean query
+    scales: Sequence[int], # the schedule that says when the width is used
+    repeats: int, # of each measurement
+) -> list[dict]: # rows
+    "bbELS at one width: textbook, each way of the engine; then the mean alone against the whole belief."
+    fast = list(machines.values())[-1]
+    t, s, images = time_of_width(scales, k), fast.schedule, fast.images
+    x = add_noise(photo, seed_noise([0], fast.shape).to(photo), t, s)
+    a, sigma, pairs = s.a(t).item(), s.sigma(t).item(), fast.plan(k).pairs
+    warm(machines.values(), x, t, k)
+    ways = {'textbook': (partial(textbook, x[0], images, a, sigma, k), pairs*len(images))}
+    ways |= {way: (partial(m.denoise, x, t, k=k), pairs*len(m.images)) for way, m in machines.items()}
+    rows = compare_ways('bbELS', ways, repeats, k=k, t=t)
+    ways = {'mean': ways[list(machines)[-1]], 'belief': (partial(fast.belief, x, t, k=k), pairs*len(images))}
+    return rows + compare_ways('bbELS', ways, repeats, k=k, t=t)
+
+# %% ../nbs/13_speed.ipynb #872d04ac
 def bench(
     ks: Sequence[int] = (3, 7, 11, 17), # window widths
     n: int = 2000, # training images
@@ -176,25 +196,15 @@ def bench(
     device: str = 'cpu', # or 'cuda'
     max_bytes: int|None = None, # memory budget of the engine; by default from what is free
 ) -> dict: # facts, ceilings, and rows as from `compare_ways`
-    "Textbook, PyTorch engine and compiled engine on bbELS; LS, IS and beliefs beside them; same inputs, same run."
-    d, s, scales, budget = load(data, n=n), CosineSchedule(), published_scales(f'{data}-resnet'), max_bytes or free_bytes(torch.device(device))
-    images, photo, rows = d.x.to(device), load(data, 'test', n=1).x, []
-    ways = {way: {kind: kind(images, max_bytes=budget, backend=way) for kind in (BBELSMachine, LSMachine)}
-            for way in (['torch', 'compiled'] if device == 'cpu' else ['torch'])}
-    for k in tqdm(ks, 'widths', delay=2, leave=False):
-        t = time_of_width(scales, k)
-        x = add_noise(photo, seed_noise([0], tuple(photo.shape[1:])), t, s).to(device)
-        a, sigma = s.a(t).item(), s.sigma(t).item()
-        base = {'textbook': lambda: textbook(x[0], images, a, sigma, k)}
-        pairs = BBELSMachine(images[:1]).plan(k).pairs*len(images)
-        for kinds in ways.values(): warm(kinds.values(), x, t, k)
-        rows += compare_ways('bbELS', base | {way: (lambda m=m[BBELSMachine]: m.denoise(x, t, k=k)) for way, m in ways.items()},
-                             pairs, repeats, k=k, t=t)
-        fast = list(ways.values())[-1]
-        rows += compare_ways('bbELS', {'mean': lambda: fast[BBELSMachine].denoise(x, t, k=k),
-                                       'belief': lambda: fast[BBELSMachine].belief(x, t, k=k)}, pairs, 1, k=k, t=t)
-    rows += compare_ways('LS', {'torch': lambda: fast[LSMachine].denoise(x, t, k=ks[-1])}, len(images)*x[0, 0].numel(), repeats, k=ks[-1], t=t)
-    rows += compare_ways('IS', {'torch': lambda: ISMachine(images).denoise(x, t)}, len(images), repeats, t=t)
+    "Textbook, PyTorch engine and compiled engine on bbELS; LS and IS beside them; same inputs, same run."
+    d, scales, budget = load(data, n=n), published_scales(f'{data}-resnet'), max_bytes or free_bytes(torch.device(device))
+    images, photo = d.x.to(device), load(data, 'test', n=1).x.to(device)
+    used = {'torch': images[:256], 'compiled': images} if device == 'cpu' else {'torch': images} # the cost of a pair is the same
+    machines = {way: BBELSMachine(part, max_bytes=budget, backend=way) for way, part in used.items()}
+    rows = [row for k in tqdm(ks, 'widths', delay=2, leave=False) for row in bench_width(k, machines, photo, scales, repeats)]
+    for name, kind, pairs in (('LS', LSMachine, images[:, 0].numel()), ('IS', ISMachine, len(images))):
+        f = partial(kind(images, scales=ks[-1]).denoise, photo, .95)
+        rows += compare_ways(name, {'torch': (f, pairs)}, repeats, k=ks[-1], t=.95)
     return dict(version=creativity.__version__, torch=torch.__version__, machine=platform.processor() or platform.machine(),
                 threads=torch.get_num_threads(), device=device, data=d.name, images=len(d), shape=list(d.x.shape[1:]), repeats=repeats,
                 max_MiB=budget/2**20, ceilings=ceilings(), rows=rows)
