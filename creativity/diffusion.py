@@ -24,7 +24,8 @@ def as_time(
     t: float|Tensor, # times in [0,1]
 ) -> Tensor: # float64, the shape of `t`
     "The time `t` as a float64 tensor; ValueError outside [0,1]."
-    t = torch.as_tensor(t, dtype=torch.float64)
+    try: t = torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError): raise ValueError(f't must be a number or a tensor of numbers, got {t!r}') from None
     if not ((t >= 0) & (t <= 1)).all(): raise ValueError(f't must lie in [0,1], got {t.flatten().tolist()[:4]}')
     return t
 
@@ -222,7 +223,9 @@ def check_input(
     if shape and tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f'x must hold images of shape {tuple(shape)}, got {tuple(x.shape[1:])}')
     if not torch.isfinite(x).all(): raise ValueError('x holds NaN or Inf')
-    t, label = as_time(t), None if label is None else torch.as_tensor(label, device=x.device)
+    if x.abs().max() > 1e4: raise ValueError(f'x must lie within ±1e4 (noise is about ±5), got {x.abs().max().item():.3g}')
+    try: t, label = as_time(t), None if label is None else torch.as_tensor(label, device=x.device)
+    except TypeError: raise ValueError(f'label must be a whole number, got {label!r}') from None
     for name, v in (('t', t), ('label', label)):
         if v is not None and v.shape not in ((), (len(x),)):
             raise ValueError(f'{name} must be one number or one for each of the {len(x)} images, got shape {tuple(v.shape)}')

@@ -511,7 +511,8 @@ def stream_torch(
 ) -> list[Partial]: # one for each query
     "The sums of every query, by `sums_torch`, tile after tile."
     (N, C, H, W), most = images.shape, 256 if x.device.type == 'cpu' else 16384
-    each = x.element_size()*(2*C*len(plan.d_rows)*len(plan.d_cols) + 6*H*W)
+    padded = len(plan.x_rows)*len(plan.x_cols)
+    each = x.element_size()*(2*C*len(plan.d_rows)*len(plan.d_cols) + 5*padded + (2*C + 5)*H*W)
     totals = [Partial.empty(C, H, W, x.device) for _ in x]
     for s in tiles(N, each, max_bytes, most):
         for b, total in enumerate(totals):
@@ -524,8 +525,9 @@ def block_bytes(
     C: int, # channels
 ) -> tuple[int, int]: # of a block of images; of lanes, planes and query of all threads
     "Memory that the compiled loops take."
-    H, W = plan.shape
-    return 8*LANES*C*H*len(plan.d_cols), 4*torch.get_num_threads()*LANES*(H*W*(16 + 5*C) + 2*GROUP*(H + 2*plan.r)*(W + 2*plan.r))
+    (H, W), rows, cols = plan.shape, len(plan.x_rows), len(plan.x_cols)
+    thread = H*W*(32 + 5*C) + 2*C*H*cols + 2*GROUP*rows*cols
+    return 8*LANES*C*H*(W + len(plan.d_cols)), 4*LANES*torch.get_num_threads()*thread
 
 # %% ../nbs/06_engine.ipynb #02b203b6
 def stream_compiled(
@@ -551,6 +553,7 @@ def stream_compiled(
                 jobs = [pool.submit(sums_compiled, x[b], blocks[c[0]:c[-1] + 1], plan, signal[b], sigma[b], stats,
                                     (s.start + int(c[0]))*LANES) for c in cut]
                 for j in jobs: total.merge_(j.result())
+                del blocks, jobs # before the next ones are made
     return totals
 
 # %% ../nbs/06_engine.ipynb #623a2e4a
@@ -581,8 +584,9 @@ def doubtful(
     "Rounding changes a logit by about 1e-7 of its size; that matters where it is large and candidates are close rivals."
     size, z = p.top.abs(), p.z.clamp(min=1)
     error = 1.2e-7*size + 6e-8*size.sqrt()/sigma # of a logit
-    rivals = ((1 - 1/z + 1e-35)*(2*error).exp()).clamp(max=1) # share of weight that others may truly have
-    return bool((error*rivals/z**.25 > 4e-5).any()) # errors of many candidates partly average out
+    rivals = ((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1) # share of weight that others may truly have
+    average = (z**.25).clamp(max=2) # errors of many candidates partly average out
+    return not bool((error*rivals/average <= 4e-5).all()) # NaN is a doubt, too
 
 # %% ../nbs/06_engine.ipynb #fc71603e
 def stream(

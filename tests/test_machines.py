@@ -232,6 +232,44 @@ def test_rivals_hidden_by_rounding(backend):
         assert (out - exact).abs().max() <= BOUND
 
 
+def tied(x, data, a):
+    "Move x until the two images are equally far from it."
+    d, x = data[0].double() - data[1].double(), x.double()
+    for _ in range(4):
+        gap = ((x - a*data[0])**2).sum() - ((x - a*data[1])**2).sum()
+        x = (x + gap/(2*a*(d*d).sum())*d).float().double()
+    return x.float()
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('seed', range(6))
+def test_ties_far_away(backend, seed):
+    g = torch.Generator().manual_seed(seed)
+    data = torch.rand(2, 3, 31, 31, generator=g)*2 - 1
+    a, sigma = levels(.01)
+    x = tied(a*data.mean(0) + 6.7*torch.randn(3, 31, 31, generator=g), data, a)
+    out = LSMachine(data, backend=backend).denoise(x[None], .01, k=31)[0]
+    middle = (x.double() - a*data.double()).square().sum((1, 2, 3))/(-2*sigma**2)
+    exact = torch.einsum('n,nc->c', middle.softmax(0), data[:, :, 15, 15].double())
+    assert (out[:, 15, 15] - exact).abs().max() <= BOUND
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_ties_of_many_copies(seed):
+    g = torch.Generator().manual_seed(seed)
+    pair = torch.rand(2, 1, 24, 24, generator=g)*2 - 1
+    a, sigma = levels(.1)
+    x = tied(a*pair.mean(0) + .5*torch.randn(1, 24, 24, generator=g), pair, a)
+    out = LSMachine(pair.repeat_interleave(2000, 0)).denoise(x[None], .1, k=47)[0]
+    w = ((x.double() - a*pair.double()).square().sum((1, 2, 3))/(-2*sigma**2)).softmax(0)
+    assert (out - torch.einsum('n,nchw->chw', w, pair.double())).abs().max() <= BOUND
+
+
+def test_no_gradient():
+    x = X.clone().requires_grad_()
+    assert not BBELSMachine(DATA).denoise(x, .3, k=3).requires_grad
+
+
 # ---- scales, and what is refused ----
 
 def test_scales():
@@ -265,6 +303,14 @@ REFUSED = {
     'scales is empty': lambda: BBELSMachine(DATA, scales=[]),
     'max_bytes=100 is too little': lambda: BBELSMachine(DATA, max_bytes=100).denoise(X, .5, k=3),
     'backend must be': lambda: BBELSMachine(DATA, backend='cuda'),
+    'scales must be an odd int': lambda: BBELSMachine(DATA, scales='cifar10-resnet'),
+    'at least 1, got 2': lambda: BBELSMachine(DATA, scales=np.array([3, 2])),
+    'whole number, got None': lambda: BBELSMachine(DATA, scales=lambda t: None).denoise(X, .5),
+    'whole number, got nan': lambda: BBELSMachine(DATA).denoise(X, .5, k=float('nan')),
+    'label must be a whole number': lambda: BBELSMachine(DATA, labels=LABELS).denoise(X, .5, 'cat', k=3),
+    't must be a number': lambda: BBELSMachine(DATA).denoise(X, 'late', k=3),
+    'max_bytes must be positive': lambda: BBELSMachine(DATA, max_bytes=0),
+    'within ±1e4': lambda: BBELSMachine(DATA).denoise(X*1e17, .5, k=3),
     'on meta': lambda: BBELSMachine(DATA).denoise(torch.zeros(1, 1, 10, 8, device='meta', dtype=torch.float32), .5, k=3),
 }
 
