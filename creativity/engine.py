@@ -357,7 +357,8 @@ def sweep(x, blocks, shifts, x_rows, d_rows, k, L, lanes, totals, best, stats):
     "All shifts of all blocks against one query; see `sums_compiled`."
     width, r = x.shape[2], k//2
     plane, fours = np.empty((GROUP, len(x_rows)*width), np.float32), np.empty((GROUP, len(x_rows)*width), np.float32)
-    line, line4, d2, w, logw = np.empty((5, width), np.float32)
+    line, line4, d2 = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    w, logw = np.empty(width, np.float32), np.empty(width, np.float32) # rows of one array would not be known to be contiguous
     since = 0
     for b in range(len(blocks)):
         block, s = blocks[b], 0
