@@ -167,7 +167,8 @@ def test_read_only_folder_is_refused(run, tmp_path):
 
 def test_ctrl_c_leaves_nothing(tmp_path):
     p = subprocess.Popen([*PROGRAM, *'sample --label 3 --seeds 50 --out out'.split()], cwd=tmp_path, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
+                         stderr=subprocess.PIPE, text=True, # and not deaf to it, as what a script starts in the background is:
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         for _ in range(600):
             if (tmp_path/'out').exists() or p.poll() is not None: break
