@@ -92,7 +92,8 @@ class Plan:
         self.d_rows, self.d_cols = (continued(n, self.r, max(n, int(e)), d_circular) for n, e in zip((H, W), ends, strict=True))
 
     @property
-    def counts(self) -> np.ndarray: # [H,W] how many places a pixel meets in one image
+    def counts(self) -> np.ndarray: # [H,W]
+        "How many places each pixel meets in one training image."
         H, W = self.shape
         c = np.zeros((H, W), dtype=np.int64)
         for _, _, i0, i1, u0, u1 in self.shifts: c[i0:i1, u0:u1] += 1

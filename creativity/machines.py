@@ -204,6 +204,7 @@ class ELSMachine(Machine):
         super().__init__(images, labels, schedule, scales, **kwargs)
 
     def check_width(self, k):
+        "As for every machine; unwrapped windows must also fit inside the image."
         k = super().check_width(k)
         if not self.wrapped and k > min(self.shape[1:]): raise ValueError(f'no window of width {k} lies inside the image: use wrapped=True')
         return k
@@ -219,6 +220,7 @@ class WholeMachine(Machine):
         return stream_whole(type(self).candidates, x, images, a, sigma, stats, self.max_bytes or free_bytes(self.device))
 
     def read(self, p, part, k):
+        "The `Belief` [C,H,W] that a `Partial` holds: the same for all pixels."
         N, (H, W) = part.stop - part.start, self.shape[1:]
         every = lambda v: v.expand(H, W).clone()
         log_z, entropy = every(p.z.log()), every((p.z.log() - p.s1/p.z).clamp(min=0))
