@@ -1,0 +1,269 @@
+"Past one machine: dictionaries on disk, ranks that share one, ranks that fail, and runs that go on."
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+
+from creativity.data import Images, from_uint8, load
+from creativity.diffusion import add_noise, sample, seed_noise
+from creativity.distributed import (
+    finished,
+    machine_on,
+    make_dictionary,
+    meet,
+    moved,
+    open_dictionary,
+    same_run,
+    seed_file,
+    seed_group,
+    step_cost,
+    write_dictionary,
+)
+from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
+
+
+def make(folder, n=40, labels=(12, 1, 27)):
+    "A dictionary of n real images of 12×12 pixels, in classes of these sizes."
+    a = np.ascontiguousarray(((load('fashion_mnist', n=n).x.numpy() + 1)*127.5).round().astype(np.uint8)[:, :, 10:22, 10:22])
+    ends = np.cumsum(labels).tolist()
+    classes = {c: slice(e - m, e) for c, (e, m) in enumerate(zip(ends, labels, strict=True))}
+    return write_dictionary(folder, iter([a[:7], a[7:]]), a.shape, classes, 'test')
+
+
+def query(d, t, seed=0):
+    m = LSMachine(d.read(0, 2))
+    return add_noise(d.read(0, 2), seed_noise([seed, seed + 1], d.shape[1:]), t, m.schedule)
+
+
+# The dictionary on disk
+
+@pytest.mark.parametrize('kind', [LSMachine, BBELSMachine, ELSMachine, ISMachine, ESMachine])
+@pytest.mark.parametrize(('t', 'label'), [(.02, None), (.5, 2), (1., 1)])
+def test_on_disk_as_in_memory(tmp_path, kind, t, label):
+    d = make(tmp_path/'d')
+    y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.classes.items()])
+    a, b, x = machine_on(kind, d, piece_bytes=1000), kind(d.read(0, 40), y), query(d, t)
+    p, q = (m.belief(x, t, label=label, k=5) for m in (a, b))
+    torch.testing.assert_close(p.mean, q.mean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(p.entropy, q.entropy, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(p.log_evidence, q.log_evidence, atol=2e-2, rtol=1e-5)
+    clear = q.weight > .6
+    assert (p.image == q.image)[clear].all()
+    assert repr(a).startswith(f'Shared{kind.__name__}(40 images')
+    with pytest.raises(ValueError, match='label 9 is not in the data'): a.denoise(x, t, label=9, k=5)
+
+
+def test_rivals_in_different_pieces_are_doubted_together(tmp_path):
+    base = load('cifar10', 'test', n=1).x
+    twin = base.clone()
+    twin[0, 0, 16, 16] += .04 if twin[0, 0, 16, 16] < .9 else -.04
+    pair, s = Images(torch.cat([base, twin])), LSMachine(base).schedule
+    for t in (.01, .02, .05):
+        x = s.a(t).float()*(base + twin)/2 + s.sigma(t).float()*seed_noise([5], base.shape[1:])
+        truth = LSMachine(pair.x.double()).denoise(x.double(), t, k=17)
+        torch.testing.assert_close(machine_on(LSMachine, pair, piece_bytes=1).denoise(x, t, k=17).double(), truth, atol=1e-4, rtol=0)
+
+
+def test_sources(tmp_path):
+    rng = np.random.default_rng(0)
+    a, y = rng.integers(0, 256, (9, 8, 8, 3), np.uint8), np.array([1, 0, 1, 0, 0, 1, 2, 2, 0])
+    np.save(tmp_path/'a.npy', a)
+    np.savez(tmp_path/'b.npz', images=a, labels=y)
+    for i in range(9):
+        (tmp_path/'c'/str(y[i])).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(a[i]).save(tmp_path/'c'/str(y[i])/f'{i}.png')
+    channels = a.transpose(0, 3, 1, 2)
+    plain, sorted_, files = (make_dictionary(tmp_path/f'to_{n}', str(tmp_path/n), size=8) for n in ('a.npy', 'b.npz', 'c'))
+    assert plain.classes == {}
+    assert torch.equal(plain.read(0, 9), from_uint8(channels))
+    for d in (sorted_, files):
+        assert d.classes == {0: slice(0, 4), 1: slice(4, 7), 2: slice(7, 9)}
+        assert torch.equal(d.read(0, 9), from_uint8(channels[np.argsort(y, kind='stable')]))
+    named = make_dictionary(tmp_path/'mnist', 'mnist', versions=3)
+    assert named.shape == (3*len(load('mnist')), 1, 32, 32)
+    assert len(list(tmp_path.glob('.*'))) == 0
+    open_dictionary(tmp_path/'mnist')
+    assert make_dictionary(tmp_path/'mnist', str(tmp_path/'a.npy')).shape == (9, 3, 8, 8)    # replaced
+
+
+def test_versions_differ():
+    a = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), np.uint8)
+    assert len({moved(a, v).tobytes() for v in range(50)}) == 50
+    with pytest.raises(ValueError, match='0 to 49'): moved(a, 50)
+
+
+def damage(folder, how):
+    images, facts = folder/'images.npy', folder/'dictionary.json'
+    raw, text = images.read_bytes(), facts.read_text()
+    if how == 'cut off': images.write_bytes(raw[:-1])
+    if how == 'SHA-256': images.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    if how == 'no .npy file': images.write_bytes(b'PK' + raw[2:])
+    if how == 'must hold uint8': np.save(images, np.zeros((2, 1, 3, 3)))
+    if how == 'lies outside': images.rename(folder.parent/'x.npy'); images.symlink_to(folder.parent/'x.npy')
+    if how == 'there is no dictionary.json': facts.unlink()
+    if how == 'is damaged': facts.write_text(text[:50])
+    if how == 'has format 2': facts.write_text(json.dumps(json.loads(text) | {'format': 2}))
+    if how == 'does not fit': facts.write_text(json.dumps(json.loads(text) | {'classes': {'0': [0, 5], '1': [6, 40]}}))
+
+
+@pytest.mark.parametrize('how', ['cut off', 'SHA-256', 'no .npy file', 'must hold uint8', 'lies outside', 'there is no dictionary.json',
+                                 'is damaged', 'has format 2', 'does not fit'])
+def test_damaged_dictionaries_are_refused_in_one_line(tmp_path, how):
+    damage(make(tmp_path/'d').folder, how)
+    with pytest.raises((ValueError, FileNotFoundError), match=how) as e: open_dictionary(tmp_path/'d')
+    assert '\n' not in str(e.value)
+
+
+def test_bad_sources(tmp_path):
+    np.save(tmp_path/'objects.npy', np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path/'floats.npy', np.zeros((2, 8, 8)))
+    (tmp_path/'other').mkdir()
+    (tmp_path/'other'/'a.png').write_bytes(b'no image')
+    for data, what in (('objects.npy', 'pickle'), ('floats.npy', 'uint8'), ('none.npy', 'does not exist'), ('other', 'cannot be read'), ('nothing', 'no image set')):
+        with pytest.raises((ValueError, FileNotFoundError), match=what): make_dictionary(tmp_path/'d', str(tmp_path/data))
+    with pytest.raises(ValueError, match='no dictionary'): make_dictionary(tmp_path/'other', 'mnist')
+    with pytest.raises(ValueError, match='instead of 3'): write_dictionary(tmp_path/'d', iter([np.zeros((2, 1, 4, 4), np.uint8)]), (3, 1, 4, 4))
+    with pytest.raises(ValueError, match='pieces must be uint8'): write_dictionary(tmp_path/'d', iter([np.zeros((2, 1, 4, 5), np.uint8)]), (2, 1, 4, 4))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['floats.npy', 'objects.npy', 'other']
+
+
+# Ranks
+
+EQUAL = '''
+import sys, torch, torch.distributed as dist
+from creativity.data import load
+from creativity.distributed import *
+from creativity.machines import *
+from test_distributed import query
+d = open_dictionary(sys.argv[1])
+y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.classes.items()])
+with ranks(60) as rank:
+    P = dist.get_world_size()
+    for cuts in (None, [0]*P + [40], [0, 30, *[30]*(P - 2), 40][:P] + [40], [0, *[13]*(P - 1), 40]):
+        for kind in (BBELSMachine, LSMachine, ISMachine):
+            m = machine_on(kind, d, dist.group.WORLD, cuts, timeout=60, piece_bytes=1000)
+            for t, label in ((.02, 0), (.4, 1), (.6, None)):
+                x = query(d, t)
+                b, c = m.belief(x, t, label=label, k=5), kind(d.read(0, 40), y).belief(x, t, label=label, k=5)
+                case = f'{kind.__name__} {cuts} {t} {label}'
+                assert torch.allclose(b.mean, c.mean, atol=1e-4, rtol=0), case
+                if t == .6: assert torch.allclose(m.denoise(x, t, label, k=5), c.mean.to(x), atol=1e-4, rtol=0), case
+                assert torch.allclose(b.entropy, c.entropy, atol=2e-3, rtol=1e-3), case
+                assert torch.allclose(b.log_evidence, c.log_evidence, atol=2e-2, rtol=1e-5), case
+                assert (b.image == c.image)[c.weight > .6].all(), case
+                both = [torch.empty_like(b.mean) for _ in range(P)]
+                dist.all_gather(both, b.mean)
+                images = [torch.empty_like(b.image) for _ in range(P)]
+                dist.all_gather(images, b.image)
+                assert all(torch.equal(v, b.mean) for v in both), case # to the bit, on every rank
+                assert all(torch.equal(v, b.image) for v in images), case
+    print(f'rank {rank} agrees')
+'''
+
+
+def torchrun(n, *words, cwd, **env):
+    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.path.dirname(__file__)} | env
+    cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={n}', *map(str, words)]
+    start = time.perf_counter()
+    r = subprocess.run(cmd, capture_output=True, text=True, cwd=cwd, env=env, timeout=150)
+    return r, time.perf_counter() - start
+
+
+@pytest.mark.parametrize('n', [2, 4])
+def test_ranks_agree_with_one_process(tmp_path, n):
+    "Equal shares; all images on the last rank; uneven ones with empty shards; class 0 on rank 0 alone."
+    d = make(tmp_path/'d')
+    (tmp_path/'work.py').write_text(EQUAL)
+    r, _ = torchrun(n, 'work.py', d.folder, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert r.stdout.count('agrees') == n
+
+
+@pytest.fixture
+def world(tmp_path):
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+def test_one_rank(tmp_path, world):
+    d = make(tmp_path/'d')
+    x = query(d, .5)
+    m = machine_on(BBELSMachine, d, world)
+    torch.testing.assert_close(m.denoise(x, .5, k=5), BBELSMachine(d.read(0, 40)).denoise(x, .5, k=5), atol=1e-4, rtol=0)
+    meet(world, 1)
+    with pytest.raises(ValueError, match='shards=2'): seed_group(2, 5)
+    for cuts in ([0, 39], [0, 20, 40], [40, 0]):
+        with pytest.raises(ValueError, match='cuts must rise'): machine_on(LSMachine, d, world, cuts)
+
+
+BROKEN = '''
+import sys, os, time
+from creativity import distributed
+from creativity.distributed import *
+calls, share = [], Shared.share
+def broken(*args):
+    calls.append(1)
+    if os.environ['RANK'] == '1' and len(calls) == 3: os._exit(9) if os.environ['HOW'] == 'dies' else time.sleep(1000)
+    return share(*args)
+Shared.share = broken
+main(sys.argv[1:])
+'''
+
+
+@pytest.mark.parametrize('how', ['dies', 'hangs'])
+def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
+    d = make(tmp_path/'d')
+    (tmp_path/'broken.py').write_text(BROKEN)
+    words = ['sample', '--dictionary', d.folder, '--scales', 3, '--seeds', 3, '--steps', 2, '--timeout', 5, '--out', tmp_path/'out']
+    r, seconds = torchrun(2, 'broken.py', *words, cwd=tmp_path, HOW=how)
+    assert r.returncode != 0
+    assert seconds < 60                                         # 5 s of time-out, starting and ending processes
+    if how == 'hangs': assert 'rank 0: another rank died, or did not answer within 5 s' in r.stderr
+    assert ('exitcode  : 9' if how == 'dies' else 'Rank 1') in r.stderr         # torchrun, and rank 0, say which
+    left = [s for s in range(3) if finished(seed_file(tmp_path/'out', s), (1, 12, 12))]
+    assert left == [0]
+    before = seed_file(tmp_path/'out', 0).stat().st_mtime_ns
+    r, _ = torchrun(2, '-m', 'creativity.distributed', *words, '--shards', 2 if how == 'dies' else 1, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert r.stdout.count('made') == 2
+    assert seed_file(tmp_path/'out', 0).stat().st_mtime_ns == before
+    x = torch.stack([torch.from_numpy(np.load(seed_file(tmp_path/'out', s))) for s in range(3)])
+    torch.testing.assert_close(x, sample(BBELSMachine(d.read(0, 40), scales=3), [0, 1, 2], 2), atol=1e-3, rtol=0)
+    assert (tmp_path/'out'/'samples.png').is_file()
+
+
+@pytest.mark.parametrize(('words', 'what'), [('sample --dictionary nowhere', 'no dictionary'), ('sample --machine cnn', 'no machine'),
+    ('sample --scales 3,x', 'no published scales'), ('sample --seeds 0', 'at least 1'), ('sample --method magic', 'no method'),
+    ('sample', 'start this with torchrun')])
+def test_bad_command_lines(tmp_path, words, what, monkeypatch, capsys):
+    from creativity import distributed
+    def leave(code): raise SystemExit(code)
+    monkeypatch.setattr(os, '_exit', leave)
+    if 'nowhere' in words: monkeypatch.setattr(distributed, 'ranks', __import__('contextlib').nullcontext)
+    with pytest.raises(SystemExit): distributed.main(words.split())
+    err = capsys.readouterr().err
+    assert what in err
+    assert err.count('\n') == 1
+
+
+def test_another_run_is_refused(tmp_path):
+    same_run(tmp_path, dict(steps=2, label=None))
+    same_run(tmp_path, dict(steps=2, label=None))
+    with pytest.raises(ValueError, match='steps was 2, is 3'): same_run(tmp_path, dict(steps=3, label=None))
+    (tmp_path/'run.json').write_text('{')
+    with pytest.raises(ValueError, match='damaged'): same_run(tmp_path, {})
+
+
+def test_costs_on_paper():
+    c = step_cost(1000, 10, (3, 8, 8), 4, 2., bandwidth=1e9, latency=0)
+    assert c['sums'] == pytest.approx(1000*10*2e-9/4)
+    assert c['volume'] == 8*5*64
+    assert c['reduce'] == pytest.approx(1.5*c['volume']/1e9)
