@@ -1,0 +1,120 @@
+"The mosaic: nearest windows and margins against brute force, fixed points, patches, bad input, files."
+import json
+
+import pytest
+import torch
+
+from creativity import mosaic
+from creativity.diffusion import seed_noise
+from creativity.equivariance import dictionary
+from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
+
+DATA = torch.rand(5, 3, 7, 6, generator=torch.Generator().manual_seed(0))*2 - 1
+LABELS = torch.tensor([1, 0, 1, 0, 1])
+X = torch.rand(2, 3, 7, 6, generator=torch.Generator().manual_seed(1))*2 - 1
+KINDS = [LSMachine, ELSMachine, BBELSMachine]
+
+
+@pytest.mark.parametrize('kind', [*KINDS, ISMachine])
+@pytest.mark.parametrize('label', [None, 0, 1])
+def test_training_images_are_consistent_and_their_own_source(kind, label):
+    m = kind(DATA, LABELS, scales=None if kind is ISMachine else 3)
+    mine = torch.arange(5) if label is None else (LABELS == label).nonzero()[:, 0]
+    c = mosaic.consistency(DATA[mine], m, label=label)
+    assert (c.share == 1).all()
+    assert (c.windows.image == mine[:, None, None]).all()
+    assert (c.windows.distance == 0).all()
+    assert (c.margin > 0).all()
+
+
+def test_els_against_brute_force():
+    d = torch.arange(-1, 2)
+    windows, centres, *_ = dictionary(DATA, torch.arange(7), torch.arange(6), d, d)
+    c = mosaic.consistency(X[0], ELSMachine(DATA, scales=3))
+    for i, j in [(0, 0), (3, 2), (6, 5)]:
+        d2 = ((X[0][:, (i + d)[:, None] % 7, (j + d) % 6] - windows)**2).sum((1, 2, 3))
+        best = d2.argmin()
+        rival = d2[((centres - centres[best]).abs() > 1/255).any(1)].min()
+        torch.testing.assert_close(c.windows.distance[0, i, j], d2.min().double(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(c.windows.value[0, :, i, j], centres[best])
+        torch.testing.assert_close(c.margin[0, i, j], (rival - d2.min()).double(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(c.windows.rms[0, i, j], (d2.min()/27).sqrt().double(), atol=1e-4, rtol=0)
+
+
+def test_window_sizes_count_what_the_border_leaves():
+    n = mosaic.window_sizes(BBELSMachine(DATA).plan(5))
+    assert (n[0, 0], n[0, 2], n[3, 2]) == (9, 15, 25)
+    assert (mosaic.window_sizes(mosaic.window_plan(ISMachine(DATA), 0)) == 42).all()
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_batch_and_order_do_not_matter(kind):
+    both, single = kind(DATA, scales=5), kind(DATA.flip(0), scales=5)
+    a, b = mosaic.nearest_windows(X, both), mosaic.nearest_windows(X[1:], single)
+    torch.testing.assert_close(a.distance[1:], b.distance, atol=1e-4, rtol=1e-5)
+    assert (a.image[1:] == 4 - b.image).all()
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_settles_is_consistent(kind):
+    m = kind(DATA, scales=3)
+    p = mosaic.project(X, m)
+    assert ((mosaic.consistency(p.x, m, margin=False).gap == 0).flatten(1).all(1) == p.settled).all()
+    again = mosaic.project(DATA, m)
+    assert again.settled.all()
+    assert torch.equal(again.x, DATA)
+
+
+def test_a_chess_board_runs_in_a_circle():
+    bw = torch.ones(2, 1, 4, 4)*torch.tensor([-1., 1.])[:, None, None, None]
+    i = torch.arange(4)
+    board = torch.where((i[:, None] + i) % 2 == 0, 1., -1.)[None, None]
+    p = mosaic.project(board, ELSMachine(bw, scales=3), steps=6)
+    assert p.settled.tolist() == [True]               # five of nine pixels of each window have the centre's colour
+    stripes = torch.where(i % 2 == 0, 1., -1.)[None, None, :, None].expand(1, 1, 4, 4)
+    assert not mosaic.project(stripes, ELSMachine(bw, scales=3), steps=6).settled
+
+
+def test_patches():
+    place = torch.stack(torch.meshgrid(torch.arange(9), torch.arange(8), indexing='ij'))
+    assert (mosaic.patches(torch.zeros(9, 8).long(), place) == 0).all()
+    assert len(mosaic.patches(torch.zeros(9, 8).long(), 0*place).unique()) == 72
+    spiral = torch.tensor([[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
+    where = torch.stack(torch.meshgrid(torch.arange(5), torch.arange(4), indexing='ij'))
+    assert mosaic.patches(spiral, where).unique().tolist() == [0, 1]
+    assert mosaic.patches(spiral, where, spiral == 1).min() == -1
+
+
+def test_explain(tmp_path):
+    m = BBELSMachine(DATA, LABELS, scales=3)
+    e = mosaic.explain(DATA[2], m, label=1)
+    assert (e.facts['nearest_image'], e.facts['training_images'], e.facts['consistent'], e.facts['sources']) == (2, 3, 1, 1)
+    files = mosaic.explain_files(e, tmp_path/'out', dict(file='a.png'))
+    assert all(p.stat().st_size for p in files)
+    assert json.loads(files[1].read_text())['file'] == 'a.png'
+    assert mosaic.explain(torch.full((3, 7, 6), -1.), m).facts['foreground_pixels'] == 42
+
+
+def test_animation(tmp_path):
+    m = LSMachine(DATA, scales=3)
+    r = mosaic.Recorder(m)
+    states = list(mosaic.samples(r, seed_noise([0], m.shape), 3))
+    assert mosaic.animate(states, r.beliefs, tmp_path/'a.gif').read_bytes()[:3] == b'GIF'
+    with pytest.raises(ValueError, match='must end in'): mosaic.animate(states, r.beliefs, tmp_path/'a.png')
+    with pytest.raises(ValueError, match='no folder'): mosaic.animate(states, r.beliefs, tmp_path/'none'/'a.gif')
+
+
+@pytest.mark.parametrize(('call', 'words'), [
+    (lambda m: mosaic.consistency(X[:, :1], m), 'must hold images of shape'),
+    (lambda m: mosaic.consistency(X*float('nan'), m), 'NaN'),
+    (lambda m: mosaic.consistency(X, m, k=4), 'odd'),
+    (lambda m: mosaic.consistency(X, m, label=7), 'label'),
+    (lambda m: mosaic.consistency(X, BBELSMachine(DATA)), 'needs scales='),
+    (lambda m: mosaic.consistency(X, ESMachine(DATA)), 'no windows'),
+    (lambda m: mosaic.project(X, m, steps=0), 'steps'),
+    (lambda m: mosaic.explain(X, m), 'image must be a tensor'),
+    (lambda m: mosaic.explain('a.png', m), 'image must be a tensor'),
+])
+def test_bad_input_is_one_line(call, words):
+    with pytest.raises(ValueError, match=words) as e: call(BBELSMachine(DATA, scales=3))
+    assert '\n' not in str(e.value)
