@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'one_line', 'expected', 'Commands', 'top', 'main', 'command', 'wrote', 'check_least', 'run_demo',
            'machine_class', 'read_scales', 'read_images', 'read_device', 'run_sample', 'run_data', 'list_data',
-           'run_bench', 'run_train']
+           'run_dictionary', 'run_bench', 'run_train', 'run_calibrate']
 
 # %% ../nbs/17_cli.ipynb #e45f71fc
 import inspect
@@ -217,6 +217,23 @@ def list_data():
         print(f'{name:14} {s.title:14} {train:,} training and {test} test images here; {full}')
     print(f'cache: {cache_dir()}')
 
+# %% ../nbs/17_cli.ipynb #ffb060c3
+@command('creativity dictionary photos --grey --out out/dictionary', argument='data')
+def run_dictionary(
+    data: str, # mnist, fashion_mnist, cifar10, a .npy or .npz file, or a folder (sub-folders are classes) or zip of PNG and JPEG files
+    size: int = 32, # side of the images, for PNG and JPEG files
+    grey: bool = False, # one channel instead of three, for PNG and JPEG files
+    full: bool = False, # the full set, once `creativity data NAME` has fetched it
+    versions: int = 1, # of each image of a named set: mirrored and moved ones
+    out: Path = Path('out/dictionary'), # folder to be made; a dictionary that is there is replaced
+):
+    "Write a dictionary that need not fit into memory."
+    check_least(size=(size, 1), versions=(versions, 1))
+    from creativity.distributed import make_dictionary
+    d = make_dictionary(out, data, size, grey, full, versions)
+    print(d)
+    wrote([d.folder/'images.npy', d.folder/'dictionary.json'])
+
 # %% ../nbs/17_cli.ipynb #02c6e747
 @command('creativity bench --n 2000 --k 3 --k 17 --out out/bench')
 def run_bench(
@@ -268,3 +285,35 @@ def run_train(
     images = set_name(data) if set_name(data) in SETS else read_images(data)
     train(images, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device)
     wrote([out/f for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')])
+
+# %% ../nbs/17_cli.ipynb #1539aa4a
+@command('creativity calibrate --network fashion_mnist-resnet --subset --n 1000 --seeds 10 --out out/calibrate')
+def run_calibrate(
+    network: str = 'fashion_mnist-resnet', # a network in the package, or the path of a .safetensors file
+    data: str|None = None, # the machine's images: a set's name, or a folder or zip file; what the network was trained on when left out
+    subset: bool = False, # the images in the package instead of the full set
+    n: int|None = None, # how many images, the classes taken in turn; all when left out. Time grows in proportion
+    machine: str = 'bbels', # ls, els or bbels
+    widths: str = '3,5,7,9,11,13,15,17', # candidates, odd
+    steps: int = 20, # of the network's flow: so many scales
+    seeds: int = 10, # how many flows
+    seed: int = 0, # seed id of the first, one more for each next
+    device: str = 'cpu', # cpu or cuda
+    out: Path = Path('out/calibrate'), # folder for NAME-scales.json and the finished seeds
+):
+    "Calibrate a machine's window widths on a network."
+    check_least(seeds=(seeds, 1), seed=(seed, 0), steps=(steps, 1))
+    from creativity.data import SETS, set_name
+    from creativity.networks import load_network
+    from creativity.scales import calibration, save_calibration
+    kind, device = machine_class(machine), read_device(device)
+    net, ks = load_network(network, str(device)), read_scales(widths)
+    name = data or net.card.get('data', {}).get('name', '')
+    d = read_images(name, n=n, full=not subset and set_name(name) in SETS)
+    m = kind(d.x.to(device), d.y if net.classes else None, net.schedule)
+    c = calibration(net, m, ks if isinstance(ks, list) else [ks], steps, range(seed, seed + seeds), out=out)
+    words = ['creativity calibrate', f'--network {network}', f'--data {name}', '--subset'*subset, f'--n {n}'*(n is not None),
+             f'--machine {machine}', f'--widths {widths}', f'--steps {steps}', f'--seeds {seeds}', f'--seed {seed}']
+    print(','.join(map(str, c.scales)))
+    stem = Path(network).stem if network.endswith('.safetensors') else network
+    wrote([save_calibration(c, out/f'{stem}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset)])
