@@ -427,7 +427,9 @@ def seed_group(
     return groups[rank//shards], rank//shards, len(groups)
 
 # %% ../nbs/14_distributed.ipynb #6f060edf
-def seed_file(out, seed): return Path(out)/f'seed_{seed:08d}.npy'
+def seed_file(out, seed):
+    "Where the image of a seed is kept."
+    return Path(out)/f'seed_{seed:08d}.npy'
 
 # %% ../nbs/14_distributed.ipynb #87c4193a
 def finished(
