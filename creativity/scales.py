@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['cosine', 'all_widths', 'check_pair', 'seed_labels', 'seed_cosines', 'Calibration', 'pair_facts', 'read_seed',
            'write_seed', 'calibration', 'calibrate', 'scales_file', 'save_calibration', 'read_calibration',
-           'calibrated_scales', 'calibrated_networks', 'ReceptiveField', 'mass_width', 'as_labels', 'receptive_field']
+           'calibrated_scales', 'calibrated_networks', 'ReceptiveField', 'mass_width', 'as_labels', 'receptive_field',
+           'n_eff_diagram', 'scales_at_n_eff']
 
 # %% ../nbs/08_scales.ipynb #da1e3c29
 import json
@@ -325,3 +326,38 @@ def receptive_field(
     if not torch.isfinite(maps).all(): raise ValueError('the derivatives of the network hold NaN or Inf')
     maps[:, H//2, W//2] = 0
     return ReceptiveField(t, maps, share)
+
+# %% ../nbs/08_scales.ipynb #5fdff508
+def n_eff_diagram(
+    machine: Machine, # with windows
+    images: Tensor, # [B,C,H,W] clean images, best held out, to which noise is added
+    times: Sequence[float], # T times in (0,1]
+    widths: Iterable[int] = range(3, 18, 2), # K window widths
+    label: int|None = None, # class of all images
+    seed: int = 0, # of the noise
+) -> Tensor: # [T,K] median over images and pixels
+    "The effective number of candidates that a pixel hesitates between, over time and window width."
+    if bad := [t for t in times if not 0 < t <= 1]: raise ValueError(f'times must lie in (0,1], got {bad[0]}')
+    noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
+    widths = [machine.check_width(k) for k in widths]
+    rows = []
+    for t in times:
+        x = add_noise(images, noise, t, machine.schedule)
+        rows.append(torch.stack([machine.belief(x, t, label, k=k).n_eff.double().quantile(.5) for k in widths]))
+    return torch.stack(rows)
+
+# %% ../nbs/08_scales.ipynb #c566223f
+def scales_at_n_eff(
+    machine: Machine, # with windows
+    images: Tensor, # [B,C,H,W] clean images, best held out
+    level: float = 10., # effective number of candidates to keep, at least 1
+    steps: int = 20, # how many scales
+    widths: Iterable[int] = range(3, 18, 2), # candidates
+    label: int|None = None, # class of all images
+    seed: int = 0, # of the noise
+) -> list[int]: # `steps` odd window widths, lowest noise first
+    "Scales without a network: at each step the widest window that leaves a pixel `level` candidates, else the narrowest."
+    if level < 1: raise ValueError(f'level must be at least 1, got {level}')
+    widths = sorted(machine.check_width(k) for k in widths)
+    found = n_eff_diagram(machine, images, [(i + 1)/steps for i in range(steps)], widths, label, seed)
+    return [max([k for k, n in zip(widths, row, strict=True) if n >= level], default=widths[0]) for row in found.tolist()]
