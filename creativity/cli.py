@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'one_line', 'expected', 'Commands', 'top', 'main', 'command', 'wrote', 'check_least', 'run_demo',
            'machine_class', 'read_scales', 'read_images', 'read_device', 'run_sample', 'run_data', 'list_data',
-           'run_dictionary', 'run_bench', 'run_train', 'run_calibrate']
+           'run_dictionary', 'run_bench', 'run_train', 'run_calibrate', 'read_image', 'run_explain']
 
 # %% ../nbs/17_cli.ipynb #e45f71fc
 import inspect
@@ -317,3 +317,49 @@ def run_calibrate(
     print(','.join(map(str, c.scales)))
     stem = Path(network).stem if network.endswith('.safetensors') else network
     wrote([save_calibration(c, out/f'{stem}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset)])
+
+# %% ../nbs/17_cli.ipynb #41d7ed1b
+def read_image(
+    path: Path, # PNG or JPEG file of 8 bits a channel
+    shape: tuple, # (C,H,H) that a machine takes
+): # tensor [C,H,H] in [-1,1], and in words what was done to the image
+    "One image at the size of a machine's images: framed from 28×28 to 32×32 as the data sets are, else its central square resized."
+    import io
+    import numpy as np
+    from PIL import Image
+    from creativity.data import decode, from_uint8, to_size
+    raw, side = path.read_bytes(), shape[1]
+    try:
+        with Image.open(io.BytesIO(raw), formats=('PNG', 'JPEG')) as im: size = im.size
+        pixels = decode(raw, 28 if size == (28, 28) else side, color=shape[0] == 3)
+    except Exception: raise ValueError(f'{path} cannot be read as an 8-bit PNG or JPEG file') from None
+    x = to_size(from_uint8(np.array(pixels)).permute(2, 0, 1)[None], side)[0]
+    if size == (side, side): return x, f'as it is, {side}x{side}'
+    return x, f'{"framed" if size == (28, 28) and side == 32 else "central square resized"} from {size[0]}x{size[1]} to {side}x{side}'
+
+# %% ../nbs/17_cli.ipynb #6078fbc8
+@command('creativity explain image.png --data fashion_mnist --label Pullover --n 200 --machine bbels --out out/explain', argument='image')
+def run_explain(
+    image: Path, # PNG or JPEG file
+    data: str = 'fashion_mnist', # mnist, fashion_mnist, cifar10, or a folder or zip file of PNG and JPEG files
+    label: str|None = None, # one class, by number or name; all when left out
+    n: int|None = None, # how many training images; all when left out. Time grows in proportion
+    full: bool = False, # the full set, once `creativity data NAME` has fetched it
+    machine: str = 'bbels', # is, ls, els or bbels
+    k: int = 7, # window width
+    out: Path = Path('out/explain'), # folder for explain.png and explain.json
+):
+    "Say where an image comes from: its sources, consistency and novelty."
+    kind = machine_class(machine)
+    if kind.__name__ == 'ESMachine': raise ValueError('es has no windows: choose is, ls, els or bbels')
+    d, out = read_images(data, label, n, full), Path(out)
+    x, how = read_image(image, tuple(d.x.shape[1:]))
+    import matplotlib
+    from creativity.mosaic import explain, explain_files
+    matplotlib.use('agg')
+    e = explain(x, kind(d.x, scales=k))
+    f = e.facts
+    print(f'{image}: {how}')
+    print(f'{f["sources"]} sources, {f["patches"]} patches; {f["consistent_foreground"]:.0%} of the foreground consistent; '
+          f'nearest training image {f["nearest_image"]} at {f["nearest_image_distance"]:.3f}')
+    wrote(explain_files(e, out, dict(image=str(image), resized=how, data=d.name, label=label)))

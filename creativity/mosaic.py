@@ -364,7 +364,7 @@ def explain_figure(
     draw(axs[0, 1], w.value[0], 'centres of the nearest windows')
     draw(axs[0, 2], provenance_map(w.image[0], mask), f'{f["sources"]} source images')
     draw(axs[1, 0], e.x, f'{f["patches"]} patches', e.patch)
-    h = axs[1, 1].imshow(e.found.gap[0], vmin=0, vmax=.2, cmap='viridis')
+    h = axs[1, 1].imshow(e.found.gap[0].numpy(), vmin=0, vmax=.2, cmap='viridis')
     axs[1, 1].set(xticks=[], yticks=[])
     axs[1, 1].set_title(f'gap: {f["consistent_foreground"]:.0%} of foreground consistent', fontsize=9)
     fig.colorbar(h, ax=axs[1, 1], label='pixel − centre')

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from creativity import mosaic
-from creativity.diffusion import seed_noise
+from creativity.diffusion import samples, seed_noise
 from creativity.equivariance import dictionary
 from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
 
@@ -98,10 +98,23 @@ def test_explain(tmp_path):
 def test_animation(tmp_path):
     m = LSMachine(DATA, scales=3)
     r = mosaic.Recorder(m)
-    states = list(mosaic.samples(r, seed_noise([0], m.shape), 3))
+    states = list(samples(r, seed_noise([0], m.shape), 3))
     assert mosaic.animate(states, r.beliefs, tmp_path/'a.gif').read_bytes()[:3] == b'GIF'
     with pytest.raises(ValueError, match='must end in'): mosaic.animate(states, r.beliefs, tmp_path/'a.png')
     with pytest.raises(ValueError, match='no folder'): mosaic.animate(states, r.beliefs, tmp_path/'none'/'a.gif')
+
+
+def test_images_of_any_size_are_read(tmp_path):
+    from PIL import Image
+
+    from creativity.cli import read_image
+    for size, words in (((32, 32), 'as it is'), ((28, 28), 'framed'), ((50, 40), 'resized from 50x40')):
+        Image.new('RGB', size, (255, 0, 0)).save(tmp_path/'a.png')
+        x, how = read_image(tmp_path/'a.png', (3, 32, 32))
+        assert (tuple(x.shape), words in how) == ((3, 32, 32), True)
+        assert x[:, 16, 16].tolist() == [1, -1, -1]
+    (tmp_path/'a.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='cannot be read'): read_image(tmp_path/'a.png', (3, 32, 32))
 
 
 @pytest.mark.parametrize(('call', 'words'), [
