@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fingerprint', 'check_pair', 'spread_labels',
            'seed_file', 'read_seed', 'open_folder', 'compare', 'write_seed', 'read_label', 'load_comparison',
-           'grid_figure', 'scatter_figure']
+           'grid_figure', 'scatter_figure', 'flow_scores', 'flow_r_figure']
 
 # %% ../nbs/10_compare.ipynb #4285d098
 import io
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import creativity
-from .diffusion import Denoiser, sample, seed_noise
+from .diffusion import Denoiser, sample, samples, seed_noise
 from .machines import Machine
 from .networks import writable_folder, write_file
 
@@ -288,4 +288,37 @@ def scatter_figure(
     lo = min(0, *c.values['r'][a], *c.values['r'][b])
     ax.plot([lo, 1], [lo, 1], '--', color='grey', lw=1)
     ax.set(xlabel=f'Pearson r, {b} with network', ylabel=f'Pearson r, {a} with network', aspect='equal')
+    return fig
+
+# %% ../nbs/10_compare.ipynb #6ef28e78
+def flow_scores(
+    network: Denoiser, # the network
+    machine: Denoiser, # a machine
+    seeds: Sequence[int], # seed ids
+    steps: int = 20, # of both
+    label: Tensor|int|None = None, # one class, or one for each seed [B]
+) -> tuple[list[float], list[list[float]]]: # times, highest first, and at each the r of every seed
+    "Pearson's r between what network and machine believe the clean image to be, each along its own flow."
+    noise = seed_noise(list(seeds), check_pair(network, {'machine': machine}, label is not None))
+    both = zip(*(samples(d, noise.to(d.device), steps, label) for d in (network, machine)), strict=True)
+    times, r = [], []
+    for a, b in both:
+        if a.i == 0: break
+        times.append(a.t)
+        r.append([scores(y.cpu(), x.cpu())['r'] for y, x in zip(a.x0, b.x0, strict=True)])
+    return times, r
+
+# %% ../nbs/10_compare.ipynb #337ab8f2
+def flow_r_figure(
+    flows: dict[str, tuple], # machine's name -> what `flow_scores` gave
+) -> Figure:
+    "Median r along the flow with its bootstrap interval, a line for each machine."
+    fig, ax = plt.subplots(figsize=(6, 3), layout='constrained')
+    for (name, (t, r)), color, style in zip(flows.items(), ('#0072B2', '#D55E00', '#009E73', '#CC79A7'), ('o-', 's--', '^-.', 'd:'), strict=False):
+        lo, hi = zip(*map(bootstrap_interval, r), strict=True)
+        ax.plot(t, np.median(r, 1), style, color=color, ms=4, label=name)
+        ax.fill_between(t, lo, hi, color=color, alpha=.15)
+    ax.set(xlabel='time t (1: noise, 0: image)', ylabel='Pearson r of the beliefs', xlim=(1.03, 0))
+    ax.grid(alpha=.3)
+    ax.legend()
     return fig

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from creativity.compare import bootstrap_interval, compare, load_comparison, scores, seed_file
+from creativity.compare import bootstrap_interval, compare, flow_scores, load_comparison, scores, seed_file
 from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
 from creativity.machines import BBELSMachine, ISMachine
 from creativity.networks import Network, build, from_x0
@@ -103,3 +103,10 @@ def test_full_disk_leaves_finished_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'write_file', full)
     with pytest.raises(OSError, match='No space left'): compare(NET, MACHINES, **ARGS, out=tmp_path)
     assert load_comparison(tmp_path).seeds == [0, 1]
+
+
+def test_flow_of_a_denoiser_with_itself():
+    t, r = flow_scores(NET, MACHINES['ELS'], range(3), 4, torch.tensor([0, 1, 0]))
+    assert t == [1, .75, .5, .25]
+    assert all(len(v) == 3 and all(-1 <= x <= 1 for x in v) for v in r)
+    assert flow_scores(MACHINES['IS'], MACHINES['IS'], [0], 2)[1] == [pytest.approx([1])]*2
