@@ -120,10 +120,8 @@ def machine_class(
     name: str, # 'is', 'es', 'ls', 'els' or 'bbels', in any case
 ) -> type: # of the machine
     "A machine by its short name; ValueError if there is none."
-    from creativity import machines
-    names = ('is', 'es', 'ls', 'els', 'bbels')
-    if name.lower() not in names: raise ValueError(f'no machine {name!r}: choose {", ".join(names)}')
-    return getattr(machines, f'{name.upper()}Machine')
+    from creativity.machines import machine_named
+    return machine_named(name)
 
 # %% ../nbs/17_cli.ipynb #f5c90a14
 def read_scales(

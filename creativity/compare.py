@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fingerprint', 'check_pair', 'spread_labels',
-           'seed_file', 'read_seed', 'open_folder', 'compare', 'write_seed', 'read_label', 'load_comparison',
-           'grid_figure', 'scatter_figure', 'flow_scores', 'flow_r_figure']
+           'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison', 'grid_figure',
+           'scatter_figure', 'flow_scores', 'flow_r_figure']
 
 # %% ../nbs/10_compare.ipynb #4285d098
 import io
@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -67,7 +68,7 @@ class Comparison:
     @property
     def machines(self): return [n for n in self.images if n != 'network']
 
-    @property
+    @cached_property
     def values(self):
         "`values[metric][machine]`: a list with one number for each seed."
         found = {m: [scores(y, x) for y, x in zip(self.images['network'], self.images[m], strict=True)] for m in self.machines}
@@ -166,15 +167,27 @@ def seed_file(out, i):
     "Where the images of seed `i` are kept."
     return Path(out)/f'seed_{i:06}.npz'
 
-# %% ../nbs/10_compare.ipynb #3f1cbead
+# %% ../nbs/10_compare.ipynb #f0aab73a
+def write_seed(
+    path: Path, # the file
+    images: dict[str, Tensor], # name -> [C,H,W]
+    label: int|None, # its class
+) -> None:
+    "Keep a finished seed, whole or not at all; a one-line OSError if that cannot be."
+    buf = io.BytesIO()
+    np.savez_compressed(buf, label=-1 if label is None else label, **{str(i): x.numpy() for i, x in enumerate(images.values())})
+    write_file(path, buf.getvalue())
+
+# %% ../nbs/10_compare.ipynb #95c98db2
 def read_seed(
     path: Path, # of a finished seed
     names: Sequence[str], # 'network' and the machines
-) -> dict[str, Tensor]: # name -> [C,H,W]
-    "The images of a finished seed; ValueError if the file is damaged."
+) -> tuple[dict[str, Tensor], int|None]: # name -> [C,H,W]; its class
+    "The images and the label of a finished seed; ValueError if the file is damaged."
     try:
-        with np.load(path, allow_pickle=False) as z: return {n: torch.from_numpy(z[str(i)]) for i, n in enumerate(names)}
+        with np.load(path, allow_pickle=False) as z: images, label = {n: torch.from_numpy(z[str(i)]) for i, n in enumerate(names)}, int(z['label'])
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
+    return images, None if label < 0 else label
 
 # %% ../nbs/10_compare.ipynb #bde8f717
 def open_folder(
@@ -216,8 +229,9 @@ def compare(
     for i, c in tqdm(list(zip(ids, labels or [None]*len(ids), strict=True)), 'compare', unit='seed', disable=not progress, delay=2, leave=False):
         path = out and seed_file(out, i)
         if path and path.exists():
-            if label is not None and read_label(path) != c: raise ValueError(f'{path} was made with label {read_label(path)}, not {c}')
-            found.append(read_seed(path, all_))
+            made, before = read_seed(path, all_)
+            if label is not None and before != c: raise ValueError(f'{path} was made with label {before}, not {c}')
+            found.append(made)
             continue
         noise = seed_noise([i], shape)
         made = {n: sample(d, noise.to(d.device), network_steps if n == 'network' else steps, c, progress=False)[0].float().cpu()
@@ -226,26 +240,7 @@ def compare(
         found.append(made)
     return Comparison(ids, labels, {n: torch.stack([f[n] for f in found]) for n in all_}, facts)
 
-# %% ../nbs/10_compare.ipynb #f0aab73a
-def write_seed(
-    path: Path, # the file
-    images: dict[str, Tensor], # name -> [C,H,W]
-    label: int|None, # its class
-) -> None:
-    "Keep a finished seed, whole or not at all; a one-line OSError if that cannot be."
-    buf = io.BytesIO()
-    np.savez_compressed(buf, label=-1 if label is None else label, **{str(i): x.numpy() for i, x in enumerate(images.values())})
-    write_file(path, buf.getvalue())
-
-# %% ../nbs/10_compare.ipynb #95c98db2
-def read_label(
-    path: Path, # of a finished seed
-) -> int|None: # its class
-    "The label that a finished seed was made with."
-    with np.load(path, allow_pickle=False) as z: label = int(z['label'])
-    return None if label < 0 else label
-
-# %% ../nbs/10_compare.ipynb #83424845
+# %% ../nbs/10_compare.ipynb #b1b72c06
 def load_comparison(
     out: str|Path, # folder given to `compare`
 ) -> Comparison: # of the finished seeds
@@ -254,7 +249,7 @@ def load_comparison(
     if not path.exists(): raise FileNotFoundError(f'no comparison in {out}')
     facts, files = json.loads(path.read_text(encoding='utf-8')), sorted(Path(out).glob('seed_*.npz'))
     if not files: raise ValueError(f'no seed is finished in {out} yet')
-    found, labels = [read_seed(f, facts['names']) for f in files], [read_label(f) for f in files]
+    found, labels = map(list, zip(*(read_seed(f, facts['names']) for f in files), strict=True))
     return Comparison([int(f.stem[5:]) for f in files], None if labels[0] is None else labels,
                       {n: torch.stack([f[n] for f in found]) for n in facts['names']}, facts)
 

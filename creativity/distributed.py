@@ -6,8 +6,8 @@
 __all__ = ['Rows', 'Dictionary', 'file_sha256', 'read_header', 'read_facts', 'open_dictionary', 'write_dictionary', 'spans',
            'from_files', 'from_array', 'moved', 'from_images', 'make_dictionary', 'all_merge', 'nobody_lost', 'meet',
            'Shared', 'Counting', 'shared_class', 'machine_on', 'ranks', 'seed_group', 'seed_file', 'finished',
-           'same_run', 'sample_shared', 'read_kind', 'read_widths', 'run_sample', 'cost_of_size', 'run_cost',
-           'parser_of', 'main', 'stored_cost', 'step_cost']
+           'same_run', 'sample_shared', 'read_widths', 'run_sample', 'cost_of_size', 'run_cost', 'parser_of', 'main',
+           'stored_cost', 'step_cost']
 
 # %% ../nbs/14_distributed.ipynb #169cb16e
 import argparse
@@ -41,7 +41,7 @@ from creativity.data import (
 )
 from .diffusion import add_noise, sample, samplers, seed_noise
 from .engine import Partial, doubtful
-from .machines import Machine, WholeMachine, published_scales
+from .machines import Machine, WholeMachine, class_slices, machine_named, published_scales
 from .speed import Meter
 
 # %% ../nbs/14_distributed.ipynb #e2ec2b50
@@ -94,13 +94,9 @@ class Dictionary:
 # %% ../nbs/14_distributed.ipynb #a0ed59e7
 def file_sha256(
     path: Path, # any file
-    block: int = 2**22, # bytes at a time
 ) -> str: # hex
     "SHA-256 of a file, read piece by piece."
-    h = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while part := f.read(block): h.update(part)
-    return h.hexdigest()
+    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/14_distributed.ipynb #12df7043
 def read_header(
@@ -186,8 +182,7 @@ def spans(
 ) -> dict: # class -> slice, in order
     "Where each class lies in sorted labels."
     if labels is None or not len(labels): return {}
-    names, first = np.unique(labels, return_index=True)
-    return {int(c): slice(int(i), int(j)) for c, i, j in zip(names, first, [*first[1:], len(labels)], strict=True)}
+    return class_slices(torch.from_numpy(np.asarray(labels).astype(np.int64)))
 
 # %% ../nbs/14_distributed.ipynb #ec4c87ba
 def from_files(
@@ -487,12 +482,6 @@ def sample_shared(
     return todo
 
 # %% ../nbs/14_distributed.ipynb #62ff9c53
-def read_kind(name):
-    "A machine's class by its short name; ValueError if there is none."
-    names = ('is', 'es', 'ls', 'els', 'bbels')
-    if name.lower() not in names: raise ValueError(f'no machine {name!r}: choose {", ".join(names)}')
-    return getattr(machines, f'{name.upper()}Machine')
-
 def read_widths(text):
     "Window widths from '5', '3,5,9' or a published name; ValueError if they are none."
     words = text.split(',')
@@ -514,7 +503,7 @@ def run_sample(
     out: str = 'out/shared', # folder for the results
 ):
     "Sample from a machine whose dictionary is shared among the ranks that torchrun started."
-    kind, widths = read_kind(machine), read_widths(scales)
+    kind, widths = machine_named(machine), read_widths(scales)
     if method not in samplers: raise ValueError(f'no method {method!r}: choose {", ".join(samplers)}')
     if seeds < 1 or seed < 0 or steps < 1: raise ValueError('seeds and steps must be at least 1, seed at least 0')
     with ranks(timeout) as rank:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Scales', 'scale_at', 'published_scales', 'check_images', 'class_slices', 'cached_plan', 'check_scales', 'Machine',
-           'LSMachine', 'BBELSMachine', 'ELSMachine', 'WholeMachine', 'ISMachine', 'ESMachine']
+           'LSMachine', 'BBELSMachine', 'ELSMachine', 'WholeMachine', 'ISMachine', 'ESMachine', 'machine_named']
 
 # %% ../nbs/06_machines.ipynb #d9a094d1
 import json
@@ -240,3 +240,12 @@ class ISMachine(WholeMachine):
 class ESMachine(WholeMachine):
     "Equivariant score: the exact posterior mean over all cyclic translations of the training images."
     candidates = staticmethod(sums_translated)
+
+# %% ../nbs/06_machines.ipynb #70f7642f
+def machine_named(
+    name: str, # 'is', 'es', 'ls', 'els' or 'bbels', in any case
+) -> type: # of the machine
+    "A machine by its short name; ValueError if there is none."
+    kinds = {'is': ISMachine, 'es': ESMachine, 'ls': LSMachine, 'els': ELSMachine, 'bbels': BBELSMachine}
+    if name.lower() not in kinds: raise ValueError(f'no machine {name!r}: choose {", ".join(kinds)}')
+    return kinds[name.lower()]

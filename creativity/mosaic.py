@@ -312,9 +312,11 @@ def animate(
 def nearest_image(
     x: Tensor, # [B,C,H,W]
     images: Tensor, # [N,C,H,W] training images
+    counts: Tensor|None = None, # [B,N] bool: which training images count for which image; None: all do
 ) -> tuple[Tensor, Tensor]: # [B] distances, root of the mean squared difference of pixels, and [B] which image
     "The training image that is closest to each image."
-    found = torch.stack([((images - im)**2).mean((1, 2, 3)) for im in x]).min(1)
+    d2 = torch.stack([((images - im)**2).mean((1, 2, 3)) for im in x])
+    found = (d2 if counts is None else d2.masked_fill(~counts, torch.inf)).min(1)
     return found.values.sqrt(), found.indices
 
 # %% ../nbs/07_mosaic.ipynb #14e20659

@@ -45,8 +45,7 @@ def all_widths(
     widths: Sequence[int], # K window widths
     label: int|None = None, # class of all
 ) -> Tensor: # [K,B,C,H,W] posterior means
-    "What a machine believes at each width; in one pass over the data where the machine can."
-    if hasattr(machine, 'denoise_widths'): return machine.denoise_widths(x, t, widths, label=label)
+    "What a machine believes at each width."
     return torch.stack([machine.denoise(x, t, label, k=k) for k in widths])
 
 # %% ../nbs/08_scales.ipynb #29968f5d
@@ -243,8 +242,7 @@ def read_calibration(
     "A stored calibration; a one-line error if there is none or it is damaged."
     path = Path(name) if str(name).endswith('.json') else scales_file(name)
     if not path.exists():
-        have = sorted(p.name.removesuffix('-scales.json') for p in scales_file('x').parent.glob('*-scales.json'))
-        raise FileNotFoundError(f'no calibrated scales for {str(name)!r}: run creativity calibrate, or choose one of {have}')
+        raise FileNotFoundError(f'no calibrated scales for {str(name)!r}: run creativity calibrate, or choose one of {calibrated_networks()}')
     try: record = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f'{path} is not JSON: {e}') from None
     if not isinstance(record, dict) or record.get('format') != 'creativity-scales/1': raise ValueError(f'{path} is no calibration')
