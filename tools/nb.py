@@ -98,6 +98,11 @@ def run(nb):
     print(f'{nb.name} ran in {time.time() - t:.0f} s', flush=True)
 
 
+def run_all(nbs):
+    "Each in a process of its own, as `check` does it: settings of matplotlib that one notebook leaves behind change the next one's pictures."
+    with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool: list(pool.map(run, nbs))
+
+
 def pixels(b64):
     import numpy as np
     from PIL import Image
@@ -186,6 +191,7 @@ def main():
     nbs = notebooks(a.names)
     if a.verb == 'sync': return sync()
     if a.verb == 'check': return check_all(nbs, a.jobs)
+    if a.verb == 'run': return run_all(nbs)
     for nb in nbs: globals()[a.verb](nb)
 
 
