@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'one_line', 'expected', 'Commands', 'top', 'main', 'command', 'wrote', 'check_least', 'run_demo',
            'machine_class', 'read_scales', 'read_images', 'read_device', 'run_sample', 'run_data', 'list_data',
-           'run_dictionary', 'run_bench', 'run_train', 'run_calibrate', 'read_image', 'run_explain']
+           'run_dictionary', 'run_bench', 'run_train', 'run_calibrate', 'network_images', 'network_scales',
+           'run_compare', 'run_table1', 'read_image', 'run_explain']
 
 # %% ../nbs/17_cli.ipynb #e45f71fc
 import inspect
@@ -315,6 +316,89 @@ def run_calibrate(
     print(','.join(map(str, c.scales)))
     stem = Path(network).stem if network.endswith('.safetensors') else network
     wrote([save_calibration(c, out/f'{stem}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset)])
+
+# %% ../nbs/17_cli.ipynb #a5e87b04
+def network_images(
+    net, # a `Network`
+    data: str|None, # a set's name, or a folder or zip file; None: what the network was trained on
+    n: int|None, # how many images; None: all
+    subset: bool, # the images in the package instead of the full set
+): # `Images`
+    "The images for machines that are to be compared with a network."
+    name = data or net.card.get('data', {}).get('name')
+    if not name: raise ValueError('the card does not say which images the network was trained on: give --data')
+    return read_images(name, n=n, full=not subset and not Path(name).exists())
+
+# %% ../nbs/17_cli.ipynb #65c163cd
+def network_scales(
+    network: str, # a network in the package, or the path of a .safetensors file
+    scales: str|None = None, # as given: widths, or a published name
+) -> int|list[int]: # window widths, lowest noise first
+    "The widths that were asked for, else those calibrated on the network, else the published ones of its name."
+    from creativity.scales import calibrated_scales, scales_file
+    if scales: return read_scales(scales)
+    if scales_file(network).exists(): return calibrated_scales(network)
+    try: return read_scales(Path(network).stem)
+    except ValueError: raise ValueError(f'no widths are calibrated or published for {network}: give --scales, or run creativity calibrate') from None
+
+# %% ../nbs/17_cli.ipynb #b800f676
+@command('creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --subset --n 1000 --seeds 10 --out out/compare')
+def run_compare(
+    network: str = 'fashion_mnist-resnet', # a network in the package, or the path of a .safetensors file
+    machines: str = 'bbels,ls,is', # is, es, ls, els or bbels, one or several
+    data: str|None = None, # the machines' images: a set's name, or a folder or zip file; what the network was trained on when left out
+    subset: bool = False, # the images in the package instead of the full set
+    n: int|None = None, # how many images, the classes taken in turn; all when left out. Time grows in proportion
+    scales: str|None = None, # window widths: a list (3,5,9; lowest noise first) or published ones (mnist-unet); calibrated or published for the network when left out
+    seeds: int = 10, # how many images to compare
+    seed: int = 0, # seed id of the first, one more for each next
+    steps: int = 20, # of the machines
+    network_steps: int = 150, # of the network
+    device: str = 'cpu', # cpu or cuda
+    out: Path = Path('out/compare'), # folder for table and figures, and the finished seeds
+):
+    "Compare a network's images with those of machines, from the same seeds."
+    check_least(seeds=(seeds, 1), seed=(seed, 0), steps=(steps, 1), network_steps=(network_steps, 1))
+    import matplotlib
+    from creativity.compare import compare, compare_files
+    from creativity.networks import load_network
+    matplotlib.use('agg')
+    names = [w.strip() for w in machines.split(',')]
+    kinds, device = {machine_class(w).__name__.removesuffix('Machine'): machine_class(w) for w in names}, read_device(device)
+    net, widths = load_network(network, str(device)), network_scales(network, scales)
+    d = network_images(net, data, n, subset)
+    if net.classes and d.y is None: raise ValueError(f'the network is conditional, but the images of {d.name} have no labels')
+    made = {name: kind(d.x.to(device), d.y if net.classes else None, net.schedule, widths) for name, kind in kinds.items()}
+    c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out)
+    print(c)
+    wrote(compare_files(c, out, d, dict(network=network, data=d.name, subset=subset, images=len(d), scales=widths)))
+
+# %% ../nbs/17_cli.ipynb #f621707f
+@command('creativity table1 --recompute fashion_mnist-resnet --subset --n 300 --seeds 4 --out out/table1')
+def run_table1(
+    recompute: str|None = None, # a row to measure, such as cifar10-resnet or faces-unet
+    quick: bool = False, # measure all networks in the package: four seeds, few images, under five minutes
+    network: str|None = None, # with --recompute: path of a .safetensors file, for weights that are not in the package
+    data: str|None = None, # with --recompute: another set's name, or a folder or zip file of images
+    subset: bool = False, # with --recompute: the images in the package instead of the full set
+    n: int|None = None, # with --recompute: how many images, the classes taken in turn; all when left out
+    seeds: int|None = None, # with --recompute: how many; 100 for conditional networks and 25 for others when left out
+    steps: int = 20, # with --recompute: of the machines, and of the network in the second table
+    network_steps: int = 150, # with --recompute: of the network
+    out: Path|None = None, # folder for table1.png, .csv, .json and .txt, and a row's finished seeds
+):
+    "The paper's table beside ours; measure a row again."
+    check_least(steps=(steps, 1), network_steps=(network_steps, 1), seeds=(1 if seeds is None else seeds, 1), n=(1 if n is None else n, 1))
+    if quick and recompute: raise ValueError('choose one of --quick and --recompute')
+    if not recompute and (network or data or subset or n or seeds): raise ValueError('--network, --data, --subset, --n and --seeds go with --recompute ROW')
+    import matplotlib
+    from creativity.table import measure, quick_table, read_table, table_files, table_text
+    matplotlib.use('agg')
+    out = out or (Path('out/table1') if recompute else Path('out/table1-quick') if quick else None)
+    if recompute: measure(recompute, network, data, n, subset, seeds, steps, network_steps, out/recompute)
+    rows = quick_table(out) if quick else read_table(out)
+    print(table_text(rows), table_text(rows, few=True), sep='\n\n')
+    if out: wrote(table_files(rows, out, quick))
 
 # %% ../nbs/17_cli.ipynb #41d7ed1b
 def read_image(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fingerprint', 'check_pair', 'spread_labels',
-           'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison', 'grid_figure',
-           'scatter_figure', 'flow_scores', 'flow_r_figure']
+           'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison', 'nearest_to_network',
+           'grid_figure', 'scatter_figure', 'compare_files', 'flow_scores', 'flow_r_figure']
 
 # %% ../nbs/10_compare.ipynb #4285d098
 import io
@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import creativity
+from .data import Images, write_atomic
 from .diffusion import Denoiser, sample, samples, seed_noise
 from .machines import Machine
+from .mosaic import nearest_image
 from .networks import writable_folder, write_file
 
 # %% ../nbs/10_compare.ipynb #4eeadeca
@@ -123,7 +125,7 @@ def fingerprint(
     d: Denoiser, # network or machine
 ) -> dict: # what tells it from another
     "A denoiser's kind, and a checksum of its images or weights, or of an answer where neither is there."
-    crc = lambda ts: zlib.crc32(b''.join(t.detach().cpu().contiguous().numpy().tobytes() for t in ts))
+    crc = lambda ts: reduce(lambda v, t: zlib.crc32(t.detach().cpu().contiguous().numpy(), v), ts, 0)
     facts = dict(kind=type(d).__name__, schedule=d.schedule.to_dict())
     if isinstance(d, Machine):
         widths = [d.scales((i + 1)/20) for i in range(20)] if callable(d.scales) else d.scales
@@ -254,19 +256,36 @@ def load_comparison(
                       {n: torch.stack([f[n] for f in found]) for n in facts['names']}, facts)
 
 # %% ../nbs/10_compare.ipynb #f6b843bc
+def nearest_to_network(
+    c: Comparison, # as from `compare`
+    data: Images, # training images
+    n: int, # of how many seeds
+) -> tuple[Tensor, Tensor]: # [n] RMS distances to the network's images, and [n,C,H,W] training images
+    "The training image that is closest to each image of the network, of the same class where there are labels."
+    counts = None if c.labels is None or data.y is None else torch.tensor(c.labels[:n])[:, None] == data.y
+    distance, which = nearest_image(c.images['network'][:n], data.x, counts)
+    return distance, data.x[which]
+
+# %% ../nbs/10_compare.ipynb #d94b49ba
 def grid_figure(
     c: Comparison, # as from `compare`
     n: int = 8, # seeds to show
     title: str = '', # above all
+    data: Images|None = None, # training images: adds a row with the nearest to each of the network's
 ) -> Figure:
-    "A column for each seed: the network's image, and below it the machines', with their r."
-    n, names = min(n, len(c.seeds)), list(c.images)
-    fig, axs = plt.subplots(len(names), n, figsize=(1.1*n + .9, 1.3*len(names) + .4), squeeze=False, layout='constrained')
-    for row, name in zip(axs, names, strict=True):
-        for j, ax in enumerate(row):
-            u = c.images[name][j].clamp(-1, 1).add(1).div(2).permute(1, 2, 0).numpy()
+    "A column for each seed: the network's image, below it the machines' with their r, and the nearest training image."
+    n, rows = min(n, len(c.seeds)), dict(c.images)
+    under = {m: [f'r = {v:.2f}' for v in c.values['r'][m]] for m in c.machines} | {'network': ['']*n}
+    if data is not None:
+        name = 'nearest\ntraining image'
+        distance, rows[name] = nearest_to_network(c, data, n)
+        under[name] = [f'd = {v:.2f}' for v in distance]
+    fig, axs = plt.subplots(len(rows), n, figsize=(1.1*n + .9, 1.3*len(rows) + .4), squeeze=False, layout='constrained')
+    for row, (name, images) in zip(axs, rows.items(), strict=True):
+        for ax, x, below in zip(row, images, under[name], strict=False):
+            u = x.clamp(-1, 1).add(1).div(2).permute(1, 2, 0).numpy()
             ax.imshow(u.repeat(3, 2) if u.shape[2] == 1 else u, interpolation='nearest')
-            ax.set(xticks=[], yticks=[], xlabel='' if name == 'network' else f'r = {scores(c.images["network"][j], c.images[name][j])["r"]:.2f}')
+            ax.set(xticks=[], yticks=[], xlabel=below)
         row[0].set_ylabel(name)
     fig.suptitle(title, fontsize=10)
     return fig
@@ -284,6 +303,23 @@ def scatter_figure(
     ax.plot([lo, 1], [lo, 1], '--', color='grey', lw=1)
     ax.set(xlabel=f'Pearson r, {b} with network', ylabel=f'Pearson r, {a} with network', aspect='equal')
     return fig
+
+# %% ../nbs/10_compare.ipynb #6530faed
+def compare_files(
+    c: Comparison, # as from `compare`
+    out: Path, # folder
+    data: Images|None = None, # training images, for the row of nearest ones
+    facts: dict|None = None, # command, data, …: written as they are
+) -> list[Path]: # table.txt, table.json, grid.png, and scatter.png where there are two machines
+    "Write a comparison's table and figures."
+    figures = {'grid.png': grid_figure(c, title='The same noise through the network and the machines', data=data)}
+    if len(c.machines) > 1: figures['scatter.png'] = scatter_figure(c, c.machines[0], c.machines[-1])
+    record = dict(facts or {}, **c.facts, seeds=c.seeds, labels=c.labels, median=c.median, interval=c.interval, wins=c.wins, values=c.values)
+    texts = {'table.txt': f'{c}\n', 'table.json': json.dumps(record) + '\n'}
+    written = [write_atomic(Path(out)/name, lambda f, text=text: f.write(text.encode())) for name, text in texts.items()]
+    written += [write_atomic(Path(out)/name, lambda f, fig=fig: fig.savefig(f, format='png', dpi=150)) for name, fig in figures.items()]
+    for fig in figures.values(): plt.close(fig)
+    return written
 
 # %% ../nbs/10_compare.ipynb #6ef28e78
 def flow_scores(

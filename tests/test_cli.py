@@ -74,7 +74,7 @@ def test_help_shows_an_example_that_parses(run, name):
     example = re.search(r'Example:\n +(creativity .*)', out).group(1)
     command = cli.typer.main.get_command(cli.app).commands[name]
     command.make_context(name, shlex.split(example)[2:])
-    assert all(re.search(rf'--{p.name}\b.* \S', out) for p in command.params if p.param_type_name == 'option' and p.name != 'help')
+    assert all(re.search(rf'{p.opts[0]}\b.* \S', out) for p in command.params if p.param_type_name == 'option' and p.name != 'help')
 
 
 def test_top(run):
@@ -244,6 +244,44 @@ def test_train(run, tmp_path):
     refused(run('train --preset huge --steps 2'), 'choose paper')
     refused(run('train --data mnist --steps 2 --out n2'), 'creativity data mnist')
     refused(run('train --subset --steps 2 --out net/network.json/x'), 'net/network.json')
+
+
+def test_compare(run, tmp_path):
+    line = 'compare --subset --n 20 --seeds 2 --steps 2 --network-steps 2 --out c'
+    code, out, _ = run(line)
+    assert code == 0
+    names = ['table.txt', 'table.json', 'grid.png', 'scatter.png']
+    assert out.splitlines()[-1] == 'wrote ' + ', '.join(f'c/{n}' for n in names)
+    assert files(tmp_path/'c') == sorted([*names, 'comparison.json', 'seed_000000.npz', 'seed_000001.npz'])
+    first = Path('c/seed_000000.npz').stat().st_mtime_ns
+    assert run(line)[1] == out
+    assert Path('c/seed_000000.npz').stat().st_mtime_ns == first
+    assert json.loads(Path('c/table.json').read_text())['images'] == 20
+    refused(run(f'{line} --machines is'), 'choose another folder')
+    refused(run('compare --machines ls,vae'), 'choose is, es')
+    refused(run('compare --network none'), "no network 'none'")
+    refused(run('compare --subset --n 20 --out c/table.txt/x'), 'c/table.txt')
+    for i, x in enumerate(load('mnist', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    refused(run('compare --data mine'), 'conditional', 'no labels')
+
+
+def test_table1(run, tmp_path):
+    code, out, _ = run('table1')
+    assert code == 0
+    assert out.count('published (100 seeds)') == 2
+    assert files(tmp_path) == []
+    line = 'table1 --recompute fashion_mnist-resnet --subset --n 20 --seeds 2 --steps 2 --network-steps 2 --out t'
+    code, out, _ = run(line)
+    assert code == 0
+    assert out.splitlines()[-1] == 'wrote ' + ', '.join(f't/table1.{x}' for x in ('png', 'csv', 'json', 'txt'))
+    assert json.loads(Path('t/table1.json').read_text())['rows']['fashion_mnist-resnet']['images'] == 20
+    assert Path('t/table1.txt').read_text().strip() in out
+    refused(run('table1 --recompute faces-resnet'), '--network PATH')
+    refused(run('table1 --recompute celeba'), 'choose mnist-unet')
+    refused(run('table1 --quick --recompute mnist-unet'), 'one of')
+    refused(run('table1 --n 5'), 'go with --recompute')
+    refused(run(f'{line}/table1.csv/x'), 'cannot write')
+    refused(run('table1 --recompute mnist-resnet'), 'creativity data mnist')
 
 
 # The demo

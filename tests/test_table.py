@@ -1,0 +1,163 @@
+"The table: rows, what they need, measuring and resuming, bad input in one line."
+import json
+
+import pytest
+import torch
+
+import creativity
+from creativity import table
+from creativity.data import Images, save_grid
+from creativity.diffusion import CosineSchedule
+from creativity.networks import build, save_network
+from creativity.table import (
+    measure,
+    published,
+    read_table,
+    row_images,
+    row_machines,
+    row_network,
+    row_scales,
+    summary,
+    table_csv,
+    table_files,
+    table_lines,
+    table_text,
+)
+
+X = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))*2 - 1
+D = Images(X, torch.arange(20) % 2, 'toy', ['a', 'b'])
+
+
+def toy_network(path, arch='resnet', classes=2, **args):
+    args = args or dict(width=4, depth=1, dim=8)
+    net = build(arch, classes=classes, **args)
+    save_network(net, path, dict(network=type(net).__name__, args=net.args, shape=[1, 8, 8], schedule=CosineSchedule().to_dict(), name='toy'))
+    return path
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    "A row that takes a tiny network and toy images: arguments of `measure`."
+    monkeypatch.setattr(table, 'row_images', lambda row, data, n, subset: D)
+    monkeypatch.setattr(table, 'row_scales', lambda row, network: ([3, 5], 'published (toy)'))
+    return dict(row='mnist-resnet', network=toy_network(tmp_path/'n.safetensors'), seeds=3, steps=2, network_steps=3, progress=False)
+
+
+def test_rows():
+    assert len(published) == 11
+    assert all(0 < p['IS'] < p['ELS'] < 1 for p in published.values())
+    with pytest.raises(ValueError, match='choose mnist-unet'): measure('celeba-unet')
+
+
+def test_row_is_measured_and_goes_on(toy, tmp_path):
+    out = tmp_path/'rows'/'mnist-resnet'
+    r = measure(**toy, out=out)
+    first = (out/'seed_000000.npz').stat().st_mtime_ns
+    assert measure(**toy, out=out) == r == json.loads((out/'row.json').read_text())['mnist-resnet']
+    assert (out/'seed_000000.npz').stat().st_mtime_ns == first
+    assert measure(**toy) == r
+    assert r['candidates_from'] == 10
+    assert r['labels'] == [0, 1, 0]
+    assert r['version'] == creativity.__version__
+    assert 'n.safetensors' in r['command']
+    assert str(tmp_path) not in r['command']
+    assert read_table(tmp_path/'rows')['mnist-resnet'] == r
+    longer = measure(**{**toy, 'seeds': 4}, out=out)
+    assert longer['many']['ELS']['r'][:3] == r['many']['ELS']['r']
+    with pytest.raises(ValueError, match='another steps'): measure(**{**toy, 'steps': 3}, out=out)
+
+
+def test_rider_is_the_network_at_few_steps(toy):
+    r = measure(**{**toy, 'network_steps': 2})
+    assert r['many'] == r['few']
+    assert r['network_itself'] == pytest.approx([1]*3, abs=1e-5)
+
+
+def test_summary_and_files(toy, tmp_path):
+    rows = {'mnist-resnet': measure(**toy)}
+    s = summary(rows['mnist-resnet'])
+    r = torch.tensor(rows['mnist-resnet']['many']['ELS']['r'], dtype=torch.float64)
+    assert s['ELS']['r'][0] == pytest.approx(r.median().item())
+    assert s['ELS']['r2'][0] == pytest.approx((r*r).median().item())
+    assert 0 <= s['ELS beats IS'] <= 1
+    lines = table_lines(rows)
+    assert [line[-1] for line in lines[1:]].count('not measured') == 10
+    assert '3 ' in ' '.join(lines[5])
+    assert all(len(line) < 140 for line in table_text(rows).splitlines())
+    assert table_csv(rows).count('\n') == 1 + 2*3*5
+    files = table_files(rows, tmp_path/'out')
+    assert all(p.stat().st_size > 200 for p in files)
+    kept = json.loads((tmp_path/'out'/'table1.json').read_text())
+    assert kept['rows'] == rows
+    assert kept['quick'] == read_table(quick=True)
+    kept = json.loads(table_files(rows, tmp_path/'out', quick=True)[2].read_text())
+    assert (kept['rows'], kept['quick']) == (read_table(), rows)
+
+
+def test_empty_table():
+    assert 'nothing is measured' in table_text({})
+    assert table_csv({}).count('\n') == 1
+
+
+def test_circular_networks_get_wrapping_machines(tmp_path):
+    net = row_network('mnist-resnet-circular', toy_network(tmp_path/'n.safetensors', 'resnet-circular', classes=None))
+    machines = row_machines(net, D, [3])
+    assert type(machines['ELS']).__name__ == 'ELSMachine'
+    assert machines['ELS'].wrapped
+    assert not machines['ELS'].classes
+
+
+def test_scales_beside_weights(tmp_path):
+    path = tmp_path/'n.safetensors'
+    assert row_scales('faces-resnet', path)[1] == 'published (celeba-resnet)'
+    (tmp_path/'n-scales.json').write_text(json.dumps(dict(format='creativity-scales/1', scales=[3]*20, best=[[3]*20]*2, images=9)))
+    assert row_scales('faces-resnet', path) == ([3]*20, 'calibrated (2 seeds, 9 images)')
+
+
+def test_images_of_ones_own(tmp_path):
+    for i, x in enumerate(X[:3]): save_grid(x.expand(3, 8, 8), tmp_path/f'{i}.png', scale=1)
+    assert row_images('faces-unet', tmp_path, 2).x.shape == (2, 3, 32, 32)
+    assert len(row_images('mnist-unet', n=7, subset=True)) == 7
+
+
+@pytest.mark.parametrize(('row', 'arch', 'args'), [
+    ('mnist-unet', 'resnet', {}), ('mnist-resnet-circular', 'resnet', {}), ('mnist-resnet', 'resnet-circular', {}),
+    ('cifar10-unet-attention', 'unet', dict(widths=(4, 8), dim=8)), ('cifar10-unet', 'unet-attention', dict(widths=(4, 8), dim=8))])
+def test_other_architectures_are_refused(tmp_path, row, arch, args):
+    with pytest.raises(ValueError, match='is about') as e: row_network(row, toy_network(tmp_path/'n.safetensors', arch, **args))
+    assert '\n' not in str(e.value)
+
+
+def test_bad_input_is_one_line(toy, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match='--network PATH'): row_network('faces-unet')
+    with pytest.raises(FileNotFoundError, match='no network'): row_network('faces-unet', tmp_path/'none.safetensors')
+    with pytest.raises(OSError, match='cannot write'): measure(**toy, out=toy['network']/'x')
+    with pytest.raises(ValueError, match='n=0'): row_images('mnist-unet', n=0, subset=True)
+    monkeypatch.setattr(table, 'row_images', lambda *args: Images(X))
+    with pytest.raises(ValueError, match='no labels'): measure(**toy)
+    (tmp_path/'rows'/'mnist-unet').mkdir(parents=True)
+    (tmp_path/'rows'/'mnist-unet'/'row.json').write_text('{')
+    with pytest.raises(ValueError, match='damaged'): read_table(tmp_path/'rows')
+
+
+def test_full_disk_keeps_finished_seeds(toy, tmp_path, monkeypatch):
+    import creativity.compare as module
+    real, out = module.write_file, tmp_path/'out'
+
+    def full(path, data):
+        if path.name == 'seed_000002.npz': raise OSError(f'cannot write {path}: No space left on device')
+        real(path, data)
+    monkeypatch.setattr(module, 'write_file', full)
+    with pytest.raises(OSError, match='No space left'): measure(**toy, out=out)
+    assert (out/'seed_000001.npz').exists()
+    monkeypatch.setattr(module, 'write_file', real)
+    assert measure(**toy, out=out) == measure(**toy)
+
+
+def test_stored_rows_are_sound():
+    for quick in (False, True):
+        for row, r in read_table(quick=quick).items():
+            assert len(r['seeds']) == len(r['many']['ELS']['r']) == len(r['few']['IS']['mse'])
+            assert len(r['scales']) == 20
+            assert r['command'].startswith(f'creativity table1 --recompute {row}')
+            if r['weights'] and not row.startswith('faces'): assert r['weights'] == row_network(row).card['sha256']
