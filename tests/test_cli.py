@@ -293,9 +293,10 @@ def test_demo(run, tmp_path):
     assert out.splitlines()[-1] == 'wrote ' + ', '.join(f'd/{n}' for n in names)
     assert files(tmp_path) == sorted(f'd/{n}' for n in names)
     assert Path('d/table.md').read_text().strip() in out
-    assert len({len(s) for s in out.splitlines()[:-1]}) == 1
+    assert all(len({len(s) for s in t.splitlines()}) == 1 for t in Path('d/table.md').read_text().strip().split('\n\n'))
     rows = json.loads(Path('d/table.json').read_text())['rows']
-    assert list(rows) == ['IS', 'LS', 'bbELS', 'held-out images']
+    assert list(rows) == ['IS', 'LS', 'bbELS', 'trained ResNet', 'held-out images']
+    assert len(rows['bbELS']['rs']) == 6
     assert max(rows['IS']['distances']) < .05 < min(rows['bbELS']['distances'])
     assert list(rows['bbELS']['n_eff']) == ['1.0', '0.666667', '0.333333']
     with np.load('d/images.npz', allow_pickle=False) as z:
