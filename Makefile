@@ -12,7 +12,7 @@ STAGES := sync lint notebooks readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) slow browser-tools browser test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) slow browser-tools browser explorer test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,9 +73,12 @@ browser-tools: ## install Chromium (apt-get, as root) and playwright-core and Ka
 browser:
 	@node tools/browser.mjs
 
-test-browser: ## build the site and look at every page in a real browser; screenshots under out/screens
+explorer: $(STAMP)
+	@node tools/browser.mjs --explorer $(BIN)/voila
+
+test-browser: ## look at every page of the site in a real browser, and use the explorer there; screenshots under out/screens
 	@$(MAKE) --no-print-directory browser-tools
-	@for s in docs browser; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
+	@for s in docs browser explorer; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
 	  echo "== $$s: passed in $$(($$(date +%s) - t)) s"; done
 
 serve: docs ## the site on this machine, at port PORT

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['ink', 'CELL', 'LEAST', 'axis_places', 'correlate', 'PixelBelief', 'pixel_belief', 'font', 'Canvas', 'heat', 'percent',
-           'draw_maps', 'map_corner', 'draw_windows', 'Flow', 'controls', 'offer', 'Explorer']
+           'draw_maps', 'map_corner', 'draw_windows', 'Flow', 'controls', 'offer', 'listen', 'Explorer']
 
 # %% ../nbs/15_explorer.ipynb #d6c75a33
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -246,6 +247,18 @@ def offer(
     return w.options if isinstance(w, Dropdown) else (False, True)
 
 # %% ../nbs/15_explorer.ipynb #22dd286f
+def listen(
+    image: Image, # widget
+    call: Callable, # function of a click's x and y in the picture's own pixels
+): # the listener; None without the package ipyevents
+    "Hand on clicks into a picture."
+    try: from ipyevents import Event
+    except ImportError: return None
+    events = Event(source=image, watched_events=['click'])
+    events.on_dom_event(lambda e: call(e['dataX'], e['dataY']))
+    return events
+
+# %% ../nbs/15_explorer.ipynb #eda374fc
 class Explorer(VBox):
     "A flow under the magnifying glass, as a widget: `controls` by name, the picture in `image`, its facts in `text`."
     def __init__(self,
@@ -258,7 +271,8 @@ class Explorer(VBox):
         names = [self.own.name] if self.own else list(SETS)
         self.controls, self.quiet = controls(names, steps), True
         self.images, self.flow, self.belief = (lru_cache(64)(f) for f in (self.images, self.flow, self.belief))
-        self.image, self.text = Image(format='png', layout=Layout(max_width='100%', object_fit='contain')), HTML()
+        self.image, self.text = Image(format='png', layout=Layout(width='100%', max_width='1000px')), HTML()
+        self.clicks = listen(self.image, self.pick)
         for name, w in self.controls.items(): w.observe(lambda _, name=name: self.react(name), 'value')
         rows = list(self.controls.values())
         super().__init__([*(HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:4], rows[4:])), self.text, self.image])

@@ -1,16 +1,18 @@
 #!/usr/bin/env node
 // Look at every page of the built site, _docs, in a real browser, at phone and desktop width.
 //
-//   node tools/browser.mjs             check; screenshots go to out/screens
-//   node tools/browser.mjs --install   get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
+//   node tools/browser.mjs                   check; screenshots go to out/screens
+//   node tools/browser.mjs --explorer VOILA  serve the explorer's notebook with this program, use it, see that it follows
+//   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
 //
 // Fails on script errors, failed requests, equations KaTeX could not read or that were left as text, broken pictures,
 // pages wider than the screen, and links or anchors that lead nowhere. CHROMIUM=/path/to/browser picks the browser.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createServer } from 'node:http'
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { accessSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, dirname, extname, join, normalize, resolve } from 'node:path'
+import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
@@ -113,14 +115,18 @@ function deadLinks(pages, url) {
     [...new Set(v.links)].filter(l => l.startsWith(url) && dead(l)).map(l => `${p}: dead link ${l.slice(url.length)}`))
 }
 
-async function check() {
-  if (!existsSync(join(site, 'index.html'))) stop('there is no site in _docs: run tools/docs.py first')
+function launch() {
   if (!chromium() || !packages.every(has)) stop('the browser or its driver is missing: run node tools/browser.mjs --install')
   const { chromium: engine } = createRequire(join(cache, 'x.js'))('playwright-core')
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
-  const browser = await engine.launch({ executablePath: chromium(), args: [...flags, ...sandbox] })
-  const [server, url] = await serve()
   mkdirSync(screens, { recursive: true })
+  return engine.launch({ executablePath: chromium(), args: [...flags, ...sandbox] })
+}
+
+async function check() {
+  if (!existsSync(join(site, 'index.html'))) stop('there is no site in _docs: run tools/docs.py first')
+  const browser = await launch()
+  const [server, url] = await serve()
   const problems = [], pages = {}
   let math = 0
   for (const page of readdirSync(site).filter(f => f.endsWith('.html')).sort()) {
@@ -138,9 +144,87 @@ async function check() {
     `${math} equations; screenshots in out/screens`)
 }
 
+// The notebook as Voilà is to serve it, in a folder of its own: without the last cell, which would export the modules.
+function notebook() {
+  const folder = mkdtempSync(join(tmpdir(), 'explorer-'))
+  const nb = JSON.parse(readFileSync(join(root, 'nbs', '15_explorer.ipynb')))
+  nb.cells = nb.cells.filter(c => !c.source.join('').includes('nbdev_export()'))
+  writeFileSync(join(folder, 'explorer.ipynb'), JSON.stringify(nb))
+  copyFileSync(join(root, 'nbs', 'explorer.png'), join(folder, 'explorer.png'))
+  return folder
+}
+
+const freePort = () => new Promise(ok => {
+  const server = createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => ok(port)) })
+})
+
+async function until(what, test, seconds = 30, errors = new Set()) {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end && !errors.size;) {
+    if (await test().catch(() => false)) return
+    await new Promise(ok => setTimeout(ok, 50))
+  }
+  throw new Error(`${what} did not answer${errors.size ? '' : ` within ${seconds} s`}`)
+}
+
+// What a reader does: move a slider by key, click a pixel, widen the window. `act` must change picture and text.
+async function use(tab, errors) {
+  const picture = tab.locator('.widget-image').last(), text = tab.locator('.widget-html-content').last(), waits = {}
+  const state = async () => `${await picture.getAttribute('src')} ${await text.innerText()}`
+  const act = async (name, words, how) => {
+    const before = await state(), start = Date.now()
+    await how()
+    await until(name, async () => (await state()) !== before && words.test(await text.innerText()))
+    waits[name] = `${((Date.now() - start) / 1000).toFixed(2)} s`
+  }
+  const press = (name, key) => async () => {
+    await tab.locator('.widget-slider').filter({ has: tab.getByText(name, { exact: true }) }).last().locator('.noUi-handle').press(key)
+  }
+  await until('the explorer', async () => /N_eff/.test(await text.innerText({ timeout: 1000 })), 180, errors)
+  await act('step', /after step 6 of 10, t = 0\.40/, press('step', 'ArrowRight'))
+  await picture.evaluate(e => e.scrollIntoView({ block: 'end' }))
+  const { width } = await picture.boundingBox(), spot = p => (p * 7 + 3) * width / 1000
+  await act('click', /pixel \(18, 10\)/, () => picture.click({ position: { x: 8 * width / 1000 + spot(10), y: 24 * width / 1000 + spot(18) } }))
+  const few = Number((await text.innerText()).match(/N_eff = ([\d.]+)/)[1])
+  await tab.locator('.widget-vbox').last().screenshot({ path: join(screens, 'explorer.png') })
+  for (const k of [11, 13, 15]) await act(`width ${k}`, new RegExp(`windows of ${k}×${k}`), press('width', 'ArrowRight'))
+  const fewer = Number((await text.innerText()).match(/N_eff = ([\d.]+)/)[1])
+  if (!(fewer < few)) throw new Error(`wider windows left N_eff at ${fewer}, it was ${few}`)
+  return waits
+}
+
+async function explore(voila) {
+  const folder = notebook(), port = await freePort(), errors = new Set(), url = `http://127.0.0.1:${port}/`
+  const env = { ...process.env, OMP_NUM_THREADS: '1', JUPYTER_CONFIG_DIR: folder, JUPYTER_DATA_DIR: folder, JUPYTER_RUNTIME_DIR: folder, IPYTHONDIR: folder }
+  const server = spawn(voila, [join(folder, 'explorer.ipynb'), '--no-browser', `--port=${port}`, '--strip_sources=True',
+    '--VoilaConfiguration.extension_denylist=jupyterlab-jupytext'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let log = '', failure = '', waits
+  for (const out of [server.stdout, server.stderr]) out.on('data', d => { log = (log + d).slice(-4000) })
+  server.on('error', e => { failure = `${voila} does not start: ${e.message}` })
+  const browser = await launch()
+  try {
+    const tab = await browser.newPage({ viewport: { width: 1060, height: 900 } })
+    const ours = address => !address || address.startsWith(url) || /^(data|blob):/.test(address)
+    tab.on('console', m => m.type() === 'error' && ours(m.location().url) && errors.add(`console: ${m.text()} ${m.location().url || ''}`.trim()))
+    tab.on('pageerror', e => errors.add(`script: ${e.message}`))
+    tab.on('requestfailed', r => ours(r.url()) && errors.add(`request failed: ${r.url()}`))
+    await tab.route(u => !ours(u.href), r => r.abort())
+    await until('the server', async () => { if (failure) throw new Error(failure); return (await fetch(`${url}voila/static/`)).status > 0 })
+    await tab.goto(url, { waitUntil: 'commit' })
+    waits = await use(tab, errors)
+  } catch (e) { failure ||= `${e.message}\n${log}` } finally {
+    await browser.close()
+    server.kill('SIGINT')
+    await new Promise(ok => { server.exitCode !== null ? ok() : server.on('exit', ok); setTimeout(() => server.kill('SIGKILL'), 5000).unref() })
+    rmSync(folder, { recursive: true, force: true })
+  }
+  if (failure || errors.size) stop(['explorer:', failure, ...errors].filter(Boolean).join('\n'))
+  console.log(`the explorer follows: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; screenshot in out/screens`)
+}
+
 const args = process.argv.slice(2)
 if (args.includes('--help') || args.includes('-h'))
-  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 8).map(s => s.slice(3)).join('\n'))
+  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 9).map(s => s.slice(3)).join('\n'))
 else if (args[0] === '--install') install()
+else if (args[0] === '--explorer' && args[1]) await explore(args[1])
 else if (args.length) stop(`unknown argument ${args[0]}; see --help`)
 else await check()
