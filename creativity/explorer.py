@@ -232,9 +232,9 @@ def controls(
         label=Dropdown(options=['all'], description='class'),
         machine=Dropdown(options=['is', 'es', 'ls', 'els', 'bbels'], value='bbels', description='machine'),
         seed=slider(2, 99, 'seed'),
-        step=slider(steps//2, steps - 1, 'step'),
         row=slider(20, 31, 'row'),
         col=slider(9, 31, 'column'),
+        step=slider(steps//2, steps - 1, 'step'),
         width=slider(3, 31, 'width', 1, 2),
         published=Checkbox(True, description='published width', indent=False, layout=Layout(width='auto')))
 
@@ -275,7 +275,7 @@ class Explorer(VBox):
         self.clicks = listen(self.image, self.pick)
         for name, w in self.controls.items(): w.observe(lambda _, name=name: self.react(name), 'value')
         rows = list(self.controls.values())
-        super().__init__([*(HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:4], rows[4:])), self.text, self.image])
+        super().__init__([*(HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:3], rows[3:6], rows[6:])), self.text, self.image])
         self.choose(data=names[0] if self.own else set_name(data))
 
     def __repr__(self): return f'Explorer: {self.text.value}'
@@ -287,8 +287,9 @@ class Explorer(VBox):
 
     def flow(self, data, label, machine, seed):
         "A flow at published widths; `Flow.machine` is its machine."
-        scales = published_scales(f'{data if data in SETS else "cifar10"}-resnet')
-        return Flow(machine_named(machine)(self.images(data, label).x, scales=scales), seed, self.steps)
+        x, name = self.images(data, label).x, data if data in SETS else 'cifar10'
+        scales = [min(k, 2*max(x.shape[2:]) - 1) for k in published_scales(f'{name}-resnet')]
+        return Flow(machine_named(machine)(x, scales=scales), seed, self.steps)
 
     def belief(self, step, width, *which):
         "What is believed after so many steps of a flow, with any window."
@@ -301,8 +302,8 @@ class Explorer(VBox):
         at = label.index if len(label.options) > 1 else 3
         label.options = ['all', *(d.classes or [])]
         label.index = min(at, len(label.options) - 1)
-        for name, n in zip(('row', 'col'), self.images(self.controls['data'].value, label.value).x.shape[2:], strict=True):
-            self.controls[name].max = n - 1
+        H, W = self.images(self.controls['data'].value, label.value).x.shape[2:]
+        for name, most in (('row', H - 1), ('col', W - 1), ('width', min(31, 2*max(H, W) - 1))): self.controls[name].max = most
 
     def choose(self, **values):
         "Set controls by name and redraw once; ValueError for a name or value that is not on offer."
