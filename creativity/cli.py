@@ -434,10 +434,11 @@ def run_explain(
     "Say where an image comes from: its sources, consistency and novelty."
     kind = machine_class(machine)
     if kind.__name__ == 'ESMachine': raise ValueError('es has no windows: choose is, ls, els or bbels')
-    d, out = read_images(data, label, n, full), Path(out)
-    x, how = read_image(image, tuple(d.x.shape[1:]))
     import matplotlib
     from creativity.mosaic import explain, explain_files
+    from creativity.networks import writable_folder
+    out, d = writable_folder(out), read_images(data, label, n, full)
+    x, how = read_image(image, tuple(d.x.shape[1:]))
     matplotlib.use('agg')
     e = explain(x, kind(d.x, scales=k))
     f = e.facts

@@ -366,11 +366,11 @@ def explain_figure(
     draw(axs[0, 1], w.value[0], 'centres of the nearest windows')
     draw(axs[0, 2], provenance_map(w.image[0], mask), f'{f["sources"]} source images')
     draw(axs[1, 0], e.x, f'{f["patches"]} patches', e.patch)
-    h = axs[1, 1].imshow(e.found.gap[0].numpy(), vmin=0, vmax=.2, cmap='viridis')
-    axs[1, 1].set(xticks=[], yticks=[])
-    axs[1, 1].set_title(f'gap: {f["consistent_foreground"]:.0%} of foreground consistent', fontsize=9)
-    fig.colorbar(h, ax=axs[1, 1], label='pixel − centre')
-    draw(axs[1, 2], e.nearest, f'nearest training image, at {f["nearest_image_distance"]:.2f}')
+    draw(axs[1, 1], e.nearest, f'nearest training image, at {f["nearest_image_distance"]:.2f}')
+    h = axs[1, 2].imshow(e.found.gap[0].numpy(), vmin=0, vmax=.2, cmap='viridis')
+    axs[1, 2].set(xticks=[], yticks=[])
+    axs[1, 2].set_title(f'gap: {f["consistent_foreground"]:.0%} of foreground consistent', fontsize=9)
+    fig.colorbar(h, ax=axs[1, 2], label='| pixel − centre |', shrink=.8, extend='max')
     fig.suptitle(f'{f["machine"]}, {f["training_images"]} training images, windows {f["k"] or "of the whole image"}', fontsize=10)
     return fig
 
