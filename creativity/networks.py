@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times', 'time_features', 'Embed', 'Conv',
            'check_architecture', 'ResNet', 'Attention', 'Pair', 'UNet', 'build', 'n_parameters', 'check_label', 'Model',
-           'from_noise', 'from_x0', 'from_v', 'from_score', 'Network', 'noise_loss', 'label_batches', 'loss_by_noise',
-           'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file', 'writable_folder',
-           'curve_csv', 'save_checkpoint', 'read_state', 'resume', 'add_point', 'run_steps', 'train_command',
-           'make_card', 'save_network', 'read_card', 'read_weights', 'load_network', 'data_hash', 'training_sets',
-           'plan_steps', 'train']
+           'from_noise', 'from_x0', 'from_v', 'from_score', 'beta_angles', 'BetaSchedule', 'read_config',
+           'diffusers_schedule', 'diffusers_unet', 'from_diffusers', 'Network', 'noise_loss', 'label_batches',
+           'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
+           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'resume', 'add_point', 'run_steps',
+           'train_command', 'make_card', 'save_network', 'read_card', 'read_weights', 'load_network', 'data_hash',
+           'training_sets', 'plan_steps', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
@@ -36,7 +37,7 @@ from tqdm import tqdm
 
 import creativity
 from .data import Images, digest, load, to_uint8, write_atomic
-from .diffusion import (CosineSchedule, Denoiser, Schedule, add_noise, check_input, levels, schedule_from_dict,
+from .diffusion import (CosineSchedule, Denoiser, Schedule, add_noise, as_time, check_input, levels, schedule_from_dict,
                                   x0_from_noise, x0_from_score, x0_from_v)
 
 # %% ../nbs/09_networks.ipynb #09359216
@@ -289,6 +290,99 @@ def from_score(
 ) -> Model: # a denoiser
     "A model that predicts the score `∇ log p_t(x)`, as a denoiser."
     return Model(f, schedule, shape, 'score', classes)
+
+# %% ../nbs/09_networks.ipynb #b575be58
+@lru_cache(16)
+def beta_angles(kind, start, end, steps):
+    "The angle after 0, 1, …, n steps: float64 [n+1]."
+    if kind == 'squaredcos_cap_v2':
+        f = torch.cos((torch.arange(steps + 1, dtype=torch.float64)/steps + .008)/1.008*math.pi/2)**2
+        betas = (1 - f[1:]/f[:-1]).clamp(max=.999)
+    else:
+        p = 2 if kind == 'scaled_linear' else 1
+        betas = torch.linspace(start**(1/p), end**(1/p), steps, dtype=torch.float64)**p
+    log_a2 = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas).cumsum(0)])
+    return torch.atan2((-torch.expm1(log_a2)).sqrt(), (log_a2/2).exp())
+
+# %% ../nbs/09_networks.ipynb #3b69253f
+@dataclass(frozen=True)
+class BetaSchedule(Schedule):
+    "DDPM's discrete schedule as diffusers writes it down (Ho et al. 2020): `t = i/steps` is the state after `i` steps."
+    kind: str = 'linear' # 'linear', 'scaled_linear' or 'squaredcos_cap_v2'
+    beta_start: float = 1e-4 # of the first step
+    beta_end: float = .02 # of the last
+    steps: int = 1000 # n
+
+    def __post_init__(self):
+        if self.kind not in ('linear', 'scaled_linear', 'squaredcos_cap_v2'):
+            raise ValueError(f'no beta schedule {self.kind!r}: known are linear, scaled_linear and squaredcos_cap_v2')
+        check_architecture(steps=self.steps)
+        if not 0 < self.beta_start <= self.beta_end < 1: raise ValueError(f'need 0 < beta_start <= beta_end < 1, got {self}')
+
+    def angle(self, t):
+        "Exact at the steps, linear between."
+        angles, at = beta_angles(self.kind, self.beta_start, self.beta_end, self.steps), as_time(t)*self.steps
+        i, angles = at.floor().clamp(0, self.steps - 1).long(), angles.to(at.device)
+        return torch.lerp(angles[i], angles[i + 1], at - i)
+
+# %% ../nbs/09_networks.ipynb #001e8573
+def read_config(
+    path: Path, # a .json file
+    what: str, # it describes
+) -> dict: # its content
+    "A configuration; a one-line error if it is missing or broken."
+    try: config = json.loads(path.read_text(encoding='utf-8'))
+    except OSError: raise FileNotFoundError(f'no {what} at {path}') from None
+    except ValueError as e: raise ValueError(f'{path} is not JSON: {e}') from None
+    if not isinstance(config, dict): raise ValueError(f'{path} is no {what}')
+    return config
+
+# %% ../nbs/09_networks.ipynb #5d37e3c2
+def diffusers_schedule(
+    folder: Path, # of the model: scheduler_config.json in it, in scheduler/ or in ../scheduler/
+) -> tuple[Schedule, str]: # the forward process, and what the model predicts: 'noise', 'x0' or 'v'
+    "What a diffusers scheduler says of the forward process; ValueError if it is of a kind that is not known here."
+    places = [folder/p/'scheduler_config.json' for p in ('.', 'scheduler', '../scheduler')]
+    path = next((p for p in places if p.exists()), places[1])
+    c, predicts = read_config(path, 'scheduler configuration'), dict(epsilon='noise', sample='x0', v_prediction='v')
+    if 'beta_schedule' not in c or c.get('trained_betas') or c.get('rescale_betas_zero_snr'):
+        raise ValueError(f'{path}: only schedulers with beta_schedule are known, without trained_betas and rescale_betas_zero_snr')
+    if (kind := c.get('prediction_type', 'epsilon')) not in predicts: raise ValueError(f'{path}: unknown prediction_type {kind!r}')
+    return BetaSchedule(c['beta_schedule'], c.get('beta_start', 1e-4), c.get('beta_end', .02), c.get('num_train_timesteps', 1000)), predicts[kind]
+
+# %% ../nbs/09_networks.ipynb #1ef90de9
+def diffusers_unet(
+    folder: Path, # with config.json and diffusion_pytorch_model.safetensors
+) -> nn.Module: # a UNet2DModel, float32
+    "A diffusers UNet from its folder; one-line errors."
+    config, weights = read_config(folder/'config.json', 'model configuration'), folder/'diffusion_pytorch_model.safetensors'
+    if config.get('_class_name') != 'UNet2DModel': raise ValueError(f'{folder} holds a {config.get("_class_name")}, not a UNet2DModel')
+    if config.get('class_embed_type'): raise ValueError(f'{folder}: class_embed_type {config["class_embed_type"]!r} is not known here')
+    if config['in_channels'] != config['out_channels']: raise ValueError(f'{folder}: the model must return as many channels as it takes')
+    if not weights.exists(): raise FileNotFoundError(f'no {weights}: weights must be safetensors, pickles are not read')
+    try: from diffusers import UNet2DModel
+    except ImportError: raise ImportError("from_diffusers needs the library diffusers: pip install 'creativity[diffusers]'") from None
+    with torch.random.fork_rng(devices=[]): net = UNet2DModel.from_config(config)
+    net.load_state_dict(read_weights(weights, net))
+    return net
+
+# %% ../nbs/09_networks.ipynb #ef47f084
+def from_diffusers(
+    folder: str|Path, # of a UNet2DModel, or of a pipeline with unet/ and scheduler/
+    device: str = 'cpu', # where it will run
+) -> Model: # a denoiser
+    "A diffusers UNet2DModel folder as a denoiser, from safetensors only; one-line errors, ImportError without diffusers."
+    folder = Path(folder)
+    folder = folder/'unet' if (folder/'unet').is_dir() else folder
+    schedule, predicts = diffusers_schedule(folder)
+    net = diffusers_unet(folder).to(device).eval().requires_grad_(False)
+    c, side = net.config, net.config.sample_size
+    def f(x, t, label): # time t = i/n is step i-1 of the model
+        return net(x.float(), (t*schedule.steps - 1).clamp(min=0).float(), class_labels=label).sample.to(x.dtype)
+    shape = None if side is None else (c.in_channels, *([side]*2 if isinstance(side, int) else side))
+    m = Model(f, schedule, shape, predicts, c.num_class_embeds or 0)
+    m.net, m.device = net, torch.device(device)
+    return m
 
 # %% ../nbs/09_networks.ipynb #501fdbe9
 class Network(Model):
