@@ -23,7 +23,7 @@ import creativity
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT/'nbs').glob('[!_]*.ipynb'))
 MODULES = sorted(p for p in (ROOT/'creativity').glob('*.py') if not p.name.startswith('_'))
-LAYERS = [['data'], ['diffusion'], ['ideal', 'locality', 'equivariance'], ['engine'], ['machines'], ['networks'],
+LAYERS = [['data'], ['diffusion'], ['ideal', 'locality', 'equivariance'], ['kernel'], ['engine'], ['machines'], ['networks'],
           ['compare', 'table', 'mosaic', 'scales', 'limbs', 'attention', 'speed'], ['distributed'],
           ['demo'], ['explorer', 'cli']]
 stem = lambda p: p.stem
