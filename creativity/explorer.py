@@ -120,7 +120,7 @@ class Canvas:
         self.image = PIL.Image.new('RGB', (width, height), 'white')
         self.pen = PIL.ImageDraw.Draw(self.image)
 
-    def write(self, x, y, text, anchor='ms', size=13):
+    def write(self, x, y, text, anchor='ms', size=15):
         "Text of one line or more; `anchor` says which part of it stands at (x, y), in PIL's letters."
         self.pen.text((x, y), text, 'black', font(size), anchor, align='center')
 
@@ -133,7 +133,7 @@ class Canvas:
             if frame: pen.rectangle(box(frame[0] + dy, frame[1] + dx, *frame[2:]), outline=color, width=width)
         if dot: pen.ellipse(box(dot[0] + .1, dot[1] + .1, .8, .8), fill=ink, outline='white')
         self.image.paste(cell, (x, y))
-        self.write(x + size/2, y - 5, title, size=13 if size > 150 else 11)
+        self.write(x + size/2, y - 6, title, size=16 if size > 150 else 13)
 
     def png(self):
         "The bytes of a PNG file."
@@ -180,7 +180,7 @@ def draw_maps(
     left, top = map_corner(4)
     canvas.image.paste(PIL.Image.fromarray(to_uint8(heat(most**torch.linspace(1, 0, size)[:, None].expand(size, 12), most)).permute(1, 2, 0).numpy()), (left, top))
     for e in range(math.floor(math.log10(most)) + 1):
-        canvas.write(left + 15, top + size*(1 - e/math.log10(most)), f'{10**e:,}' if e < 3 else f'{10**(e - 3)}k', 'lm', 11)
+        canvas.write(left + 15, top + size*(1 - e/math.log10(most)), f'{10**e:,}' if e < 3 else f'{10**(e - 3)}k', 'lm', 13)
 
 # %% ../nbs/15_explorer.ipynb #fb4b27a3
 def map_corner(
@@ -264,7 +264,7 @@ class Explorer(VBox):
     def __init__(self,
         data: str|Images = 'fashion_mnist', # a shipped set, or images of one's own
         n: int = 32, # training images, at most; time grows in proportion
-        steps: int = 10, # denoising steps
+        steps: int = 20, # denoising steps
     ):
         if n < 1 or steps < 2: raise ValueError(f'n must be at least 1 and steps at least 2, got {n} and {steps}')
         self.own, self.n, self.steps = data if isinstance(data, Images) else None, n, steps

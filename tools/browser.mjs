@@ -180,7 +180,7 @@ async function use(tab, errors) {
     await tab.locator('.widget-slider').filter({ has: tab.getByText(name, { exact: true }) }).last().locator('.noUi-handle').press(key)
   }
   await until('the explorer', async () => /N_eff/.test(await text.innerText({ timeout: 1000 })), 180, errors)
-  await act('step', /after step 6 of 10, t = 0\.40/, press('step', 'ArrowRight'))
+  await act('step', /after step 11 of 20, t = 0\.45/, press('step', 'ArrowRight'))
   await picture.evaluate(e => e.scrollIntoView({ block: 'end' }))
   const { width } = await picture.boundingBox(), spot = p => (p * 7 + 3) * width / 1000
   await act('click', /pixel \(18, 10\)/, () => picture.click({ position: { x: 8 * width / 1000 + spot(10), y: 24 * width / 1000 + spot(18) } }))
