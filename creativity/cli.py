@@ -109,7 +109,7 @@ def run_demo(
     steps: int = 20, # denoising steps
     seed: int = 20, # class c starts from seed id `seed + c`
 ):
-    "IS, LS and bbELS on Fashion-MNIST, from the same seeds: copies, mosaics, and the source of every pixel."
+    "A trained network, IS, LS and bbELS on Fashion-MNIST, from the same seeds: how far they agree, and the source of every pixel."
     check_least(images=(images, 1), steps=(steps, 2), seed=(seed, 0))
     import matplotlib
     from creativity.demo import demo
