@@ -79,7 +79,7 @@ def pixel_belief(
     j: int, # column of the pixel
     k: int|None = None, # window width; default: the machine's at t
     n: int = 6, # how many windows to name
-) -> PixelBelief: # float64; exact
+) -> PixelBelief: # exact, float64, on the CPU
     "The belief of one pixel, candidate by candidate; ValueError for input that the machine would refuse."
     check_input(x[None] if isinstance(x, Tensor) else x, t, shape=machine.shape)
     H, W = machine.shape[1:]
@@ -88,16 +88,16 @@ def pixel_belief(
     width = machine.width(t, k)
     (rows, dr), (cols, dc) = axis_places(machine, width, i, H), axis_places(machine, width, j, W)
     a, sigma = float(machine.schedule.a(t)), max(float(machine.schedule.sigma(t)), 1e-6)
-    seen = x[:, (i + dr)[:, None] % H, (j + dc) % W].double()
+    seen = x[:, (i + dr)[:, None] % H, (j + dc) % W].cpu().double()
     down, right = (torch.arange(int(p[0] + d[0]), int(p[-1] + d[-1]) + 1) for p, d in ((rows, dr), (cols, dc)))
-    region = machine.images[:, :, (down % H)[:, None], right % W].double()
+    region = machine.images[:, :, (down % H)[:, None], right % W].cpu().double()
     d2 = (seen**2).sum() - 2*a*correlate(region, seen) + a**2*correlate(region**2, torch.ones_like(seen))
     w = weights(d2.flatten(), sigma)
     top = w.topk(min(n, len(w)))
     image, u, v = torch.unravel_index(top.indices, (len(region), len(rows), len(cols)))
     shown = torch.stack([region[m, :, y:y + len(dr), z:z + len(dc)] for m, y, z in zip(image, u, v, strict=True)])
     centre = region[:, :, -dr[0]:, -dc[0]:][:, :, :len(rows), :len(cols)].movedim(1, 0).flatten(1)
-    return PixelBelief(seen, (int(dr[0]), int(dc[0])), top.values, machine.order[image], torch.stack([rows[u], cols[v]], 1), shown,
+    return PixelBelief(seen, (int(dr[0]), int(dc[0])), top.values, machine.order.cpu()[image], torch.stack([rows[u], cols[v]], 1), shown,
                        centre @ w, float(entropy(w).exp()), len(w))
 
 # %% ../nbs/15_explorer.ipynb #9e115334
