@@ -259,7 +259,7 @@ def sums_compiled(
     sums, scratch = room(H*W*(C + 3)*LANES, 0, torch.float32), room(scratch_size(plan.k, W, query.shape[1]))
     cutoff = blocks.dtype.type((16 + math.log(len(blocks)*LANES*max(1, plan.counts.max())))*math.log2(math.e))
     sweep(query.numpy().ravel(), blocks, plan.shifts, plan.x_rows.numpy(), plan.d_rows.numpy(), plan.k, C, W, query.shape[1],
-          len(plan.d_cols), cutoff, top, sums, totals, best, room(W*SIDE), scratch, stats)
+          len(plan.d_cols), cutoff, top, sums, totals, best, scratch, stats)
     return partial_of(top, totals, best, x.shape, S, signal*in_bits(sigma), first)
 
 # %% ../nbs/06_engine.ipynb #f6702a84

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LANES', 'FLAGS', 'options', 'SIDE', 'FLUSH', 'Vector', 'VectorModel', 'pointer', 'ahead', 'load', 'store', 'splat',
-           'operation', 'any_below', 'narrow', 'power_of_two', 'exp2', 'compiled', 'inlined', 'square_sum',
-           'differences_colour', 'differences', 'sum_few', 'sum_along', 'row_tails', 'grow_heads', 'four_rows',
-           'improve', 'look', 'add_centres', 'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'clear',
-           'sum_across', 'scratch_size', 'sweep']
+           'operation', 'any_below', 'narrow', 'power_of_two', 'exp2', 'compiled', 'inlined', 'exp2_all', 'square_sum',
+           'differences_colour', 'differences', 'sum_few', 'sum_along', 'row_tails', 'grow_heads', 'improve', 'look',
+           'add_centres', 'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'blot', 'clear', 'sum_across',
+           'scratch_size', 'sweep']
 
 # %% ../nbs/06_kernel.ipynb #87fb8a73
 import operator
@@ -159,6 +159,13 @@ def inlined(
     "Have a function copied into its compiled callers."
     return numba.njit(forceinline=True, **options)(f)
 
+# %% ../nbs/06_kernel.ipynb #56daa728
+@compiled
+def exp2_all(x, out):
+    "out = 2^x for flat float32 arrays of a multiple of `LANES` numbers."
+    p, q = pointer(x), pointer(out)
+    for i in range(0, len(x), LANES): store(q, i, exp2(load(p, i)))
+
 # %% ../nbs/06_kernel.ipynb #ed309892
 SIDE = 4 # shifts (or blocks of images) that are worked on together
 
@@ -249,14 +256,6 @@ def grow_heads(new, tails, heads, fresh, n, out):
         store(heads, o, s)
         store(out, o, load(tails, o) + s)
 
-# %% ../nbs/06_kernel.ipynb #e53d106f
-@inlined
-def four_rows(d2, row, off, u):
-    "The squared distances of pixel u for the four shifts; `off` makes those infinite that are outside their columns."
-    o = u*LANES
-    return (load(d2, o) + splat(off[u*SIDE]), load(d2, row + o) + splat(off[u*SIDE + 1]),
-            load(d2, 2*row + o) + splat(off[u*SIDE + 2]), load(d2, 3*row + o) + splat(off[u*SIDE + 3]))
-
 # %% ../nbs/06_kernel.ipynb #9bac2710
 @compiled
 def improve(d2, sums, totals, top, best, code, C):
@@ -278,10 +277,10 @@ def improve(d2, sums, totals, top, best, code, C):
 
 # %% ../nbs/06_kernel.ipynb #e52eca24
 @compiled
-def look(d2, row, off, n, C, top, sums, totals, best, code, four):
+def look(d2, row, n, C, top, sums, totals, best, code, four):
     "Move the reference of every pixel of a row that has found a better candidate."
     for u in range(n):
-        d0, d1, d2_, d3 = four_rows(d2, row, off, u)
+        d0, d1, d2_, d3 = load(d2, u*LANES), load(d2, row + u*LANES), load(d2, 2*row + u*LANES), load(d2, 3*row + u*LANES)
         if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u])): continue
         store(four, 0, d0)
         store(four, LANES, d1)
@@ -305,11 +304,11 @@ def add_logs(sums, w0, w1, w2, w3, l0, l1, l2, l3):
 
 # %% ../nbs/06_kernel.ipynb #2bdf2348
 @compiled
-def take(d2, row, off, n, centre, step, C, top, sums, cutoff, stats):
+def take(d2, row, n, centre, step, C, top, sums, cutoff, stats):
     "Every pixel of a row takes its four candidates for each lane in. Weights end at 2⁻⁶⁰: no product of theirs is denormal, which is slow."
     least = splat(np.float32(-60.))
     for u in range(n):
-        d0, d1, d2_, d3 = four_rows(d2, row, off, u)
+        d0, d1, d2_, d3 = load(d2, u*LANES), load(d2, row + u*LANES), load(d2, 2*row + u*LANES), load(d2, 3*row + u*LANES)
         if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u] + cutoff)): continue
         t, s, p = splat(top[u]), ahead(sums, u*(C + 3)*LANES), ahead(centre, u*C*LANES)
         l0, l1, l2, l3 = narrow(t - d0), narrow(t - d1), narrow(t - d2_), narrow(t - d3)
@@ -348,15 +347,21 @@ def group_end(shifts, s, most):
 
 # %% ../nbs/06_kernel.ipynb #e5d75057
 @compiled
-def columns_of(shifts, s, e, off, W, alone):
-    "First and end column of a group; `off` becomes 0 where a column belongs to a shift, 1e30 where not."
-    left, right = W, 0
-    for g in range(s, e): left, right = min(left, shifts[g, 4]), max(right, shifts[g, 5])
-    for u in range(W):
-        for g in range(SIDE):
-            inside = alone or (s + g < e and shifts[s + g, 4] <= u < shifts[s + g, 5])
-            off[u*SIDE + g] = 0. if inside else 1e30
+def columns_of(shifts, s, e):
+    "First and end column of a group."
+    left, right = shifts[s, 4], shifts[s, 5]
+    for g in range(s + 1, e): left, right = min(left, shifts[g, 4]), max(right, shifts[g, 5])
     return left, right
+
+# %% ../nbs/06_kernel.ipynb #ebdc8fd1
+@compiled
+def blot(d2, row, shifts, s, e, left, right, far):
+    "Put columns that do not belong to a shift, and shifts that are not there, infinitely far away; `far` is room for a vector."
+    far[0] = 1e30
+    for g in range(SIDE):
+        start, end = (shifts[s + g, 4], shifts[s + g, 5]) if s + g < e else (right, right)
+        for u in range(left, start): store(d2, g*row + (u - left)*LANES, splat(far[0]))
+        for u in range(end, right): store(d2, g*row + (u - left)*LANES, splat(far[0]))
 
 # %% ../nbs/06_kernel.ipynb #8fe4608f
 @compiled
@@ -387,9 +392,9 @@ def scratch_size(
 
 # %% ../nbs/06_kernel.ipynb #8ed05599
 @compiled
-def sweep(x, blocks, shifts, x_rows, d_rows, k, C, W, x_width, d_width, cutoff, top, sums, totals, best, off, scratch, stats):
+def sweep(x, blocks, shifts, x_rows, d_rows, k, C, W, x_width, d_width, cutoff, top, sums, totals, best, scratch, stats):
     """All shifts of all blocks against one query. x [H,x_width,C]; blocks [n, ·] with `SIDE` columns of margin around
-    [H,d_width,C,LANES]; top and best [H,W]; sums [H,W,C+3,LANES] float32; totals [H,W,C+3] float64; off [W,SIDE]. All flat."""
+    [H,d_width,C,LANES]; top and best [H,W]; sums [H,W,C+3,LANES] float32; totals [H,W,C+3] float64. All flat."""
     A, row, wide, margin, alone = C + 3, (W + 1)*LANES, (x_width + 1)*LANES, SIDE*C*LANES, len(shifts) == 1
     line = pointer(scratch) # one room after another; a column more than needed keeps rows apart in the cache
     line_tails = ahead(line, SIDE*wide)
@@ -403,7 +408,7 @@ def sweep(x, blocks, shifts, x_rows, d_rows, k, C, W, x_width, d_width, cutoff, 
         block, s = ahead(pointer(blocks), b*blocks.shape[1] + margin), 0
         while s < len(shifts):
             e, dy, dx, i0, i1 = group_end(shifts, s, 1 if alone else SIDE), shifts[s, 0], shifts[s, 1], shifts[s, 2], shifts[s, 3]
-            left, right = columns_of(shifts, s, e, off, W, alone)
+            left, right = columns_of(shifts, s, e)
             n, first, m = right - left, i0, min(k, i1 - i0)
             for y in range(i0, i1 + k - 1):
                 slot, i = y % k*row, y - k + 1
@@ -416,10 +421,11 @@ def sweep(x, blocks, shifts, x_rows, d_rows, k, C, W, x_width, d_width, cutoff, 
                     for g in range(SIDE): sum_along(ahead(line, g*wide), k, n, line_tails, ahead(ring, g*k*row + slot))
                 if i < i0: continue
                 sum_across(ring, tails, heads, k, row, slot, i - first, first, m, n, d2)
+                if not alone: blot(d2, row, shifts, s, e, left, right, four)
                 at, centre = i*W + left, ahead(block, (d_rows[i + dy + k//2]*d_width + left + dx + k//2)*C*LANES)
-                tops, parts, offs = ahead(pointer(top), at), ahead(pointer(sums), at*A*LANES), ahead(pointer(off), left*SIDE)
-                look(d2, row, offs, n, C, tops, parts, ahead(pointer(totals), at*A), ahead(pointer(best), at), b*len(shifts) + s, four)
-                take(d2, row, offs, n, centre, step, C, tops, parts, cutoff, stats)
+                tops, parts = ahead(pointer(top), at), ahead(pointer(sums), at*A*LANES)
+                look(d2, row, n, C, tops, parts, ahead(pointer(totals), at*A), ahead(pointer(best), at), b*len(shifts) + s, four)
+                take(d2, row, n, centre, step, C, tops, parts, cutoff, stats)
                 if i == first + m - 1: first, m = first + m, min(k, i1 - first - m)
             s, taken = e, taken + SIDE
             if taken >= FLUSH:
