@@ -4,17 +4,22 @@
 
 # %% auto #0
 __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fingerprint', 'check_pair', 'spread_labels',
-           'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison', 'nearest_to_network',
-           'grid_figure', 'scatter_figure', 'compare_files', 'flow_scores', 'flow_r_figure']
+           'each_steps', 'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison',
+           'nearest_to_network', 'grid_figure', 'scatter_figure', 'compare_files', 'flow_scores', 'flow_r_figure',
+           'Study', 'run_study', 'study_figure', 'three_machines', 'size_study', 'widths_study', 'steps_study',
+           'train_stages', 'training_study', 'main', 'stored_study']
 
 # %% ../nbs/10_compare.ipynb #4285d098
+import argparse
 import io
 import json
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
+from importlib.resources import files
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,11 +30,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import creativity
-from .data import Images, write_atomic
+from .data import Images, load, write_atomic
 from .diffusion import Denoiser, sample, samples, seed_noise
-from .machines import Machine
+from .machines import BBELSMachine, ISMachine, LSMachine, Machine, Scales, published_scales
 from .mosaic import nearest_image
-from .networks import writable_folder, write_file
+from .networks import Network, load_network, save_network, train, writable_folder, write_file
+from .scales import calibrated_scales
 
 # %% ../nbs/10_compare.ipynb #4eeadeca
 higher_is_better = dict(r=True, r2=True, cod=True, cosine=True, mse=False)
@@ -164,6 +170,18 @@ def spread_labels(
     if len(labels) != len(seeds): raise ValueError(f'there must be one label or one for each of the {len(seeds)} seeds, got {len(labels)}')
     return labels
 
+# %% ../nbs/10_compare.ipynb #cc411a75
+def each_steps(
+    machines: dict[str, Denoiser], # name -> machine
+    steps: int|dict[str, int], # as given to `compare`
+    network_steps: int, # as given to `compare`
+) -> dict[str, int]: # 'network' and each machine's name -> steps
+    "How many steps each denoiser takes; ValueError if that is not said or below 1."
+    out = {'network': network_steps} | (steps if isinstance(steps, dict) else dict.fromkeys(machines, steps))
+    if wrong := set(out) ^ {'network', *machines}: raise ValueError(f'steps must name every machine and no other: {sorted(wrong)[0]!r}')
+    if min(out.values()) < 1: raise ValueError(f'steps must be at least 1, got {min(out.values())}')
+    return out
+
 # %% ../nbs/10_compare.ipynb #79d27978
 def seed_file(out, i):
     "Where the images of seed `i` are kept."
@@ -211,7 +229,7 @@ def compare(
     network: Denoiser, # a trained network
     machines: dict[str, Denoiser], # name -> machine
     seeds: int|Sequence[int] = 100, # how many (from 0), or seed ids
-    steps: int = 20, # of the machines
+    steps: int|dict[str, int] = 20, # of the machines; or {name: steps}
     network_steps: int = 150, # of the network
     label: int|Sequence[int]|None = None, # one class or one a seed; None: seed i gets class i % n, if the network has classes
     out: str|Path|None = None, # folder: finished seeds are kept there, and a comparison that was stopped goes on
@@ -220,7 +238,7 @@ def compare(
     "Start network and machines from the same noise and label, and compare their images. One-line errors before long work."
     ids = list(range(seeds)) if hasattr(seeds, '__index__') else [int(i) for i in seeds]
     if not ids or len(set(ids)) < len(ids) or min(ids) < 0: raise ValueError('seeds must be how many (at least 1) or different ids from 0 up')
-    if min(steps, network_steps) < 1: raise ValueError(f'steps must be at least 1, got {steps} and {network_steps}')
+    count = each_steps(machines, steps, network_steps)
     labels = spread_labels(network, ids, label)
     shape, all_ = check_pair(network, machines, labels is not None), {'network': network, **machines}
     facts = dict(version=creativity.__version__, names=list(all_), steps=steps, network_steps=network_steps,
@@ -236,8 +254,7 @@ def compare(
             found.append(made)
             continue
         noise = seed_noise([i], shape)
-        made = {n: sample(d, noise.to(d.device), network_steps if n == 'network' else steps, c, progress=False)[0].float().cpu()
-                for n, d in all_.items()}
+        made = {n: sample(d, noise.to(d.device), count[n], c, progress=False)[0].float().cpu() for n, d in all_.items()}
         if path: write_seed(path, made, c)
         found.append(made)
     return Comparison(ids, labels, {n: torch.stack([f[n] for f in found]) for n in all_}, facts)
@@ -353,3 +370,164 @@ def flow_r_figure(
     ax.grid(alpha=.3)
     ax.legend()
     return fig
+
+# %% ../nbs/10_compare.ipynb #acfe4ff4
+@dataclass
+class Study:
+    "A comparison in which one thing is varied: who is compared, and which pairs of images make which curve."
+    xlabel: str # what is varied
+    network: Denoiser # as for `compare`
+    machines: dict[str, Denoiser] # as for `compare`; networks, too
+    points: list[tuple] # (curve, value of what is varied or None, a name in `machines` or 'network', another one)
+    steps: int|dict[str, int] = 20 # as for `compare`
+    network_steps: int = 20 # as for `compare`
+    facts: dict = field(default_factory=dict) # ready for JSON
+
+# %% ../nbs/10_compare.ipynb #24b17f0a
+def run_study(
+    study: Study, # what is varied
+    seeds: int|Sequence[int], # as for `compare`
+    out: str|Path|None = None, # as for `compare`
+    progress: bool = True, # a progress bar
+) -> dict: # `curves[name]`: a list of (value, [r of each seed]); facts, seeds, version: ready for JSON
+    "Compare, and pick the pairs of images that a study is about."
+    c, curves = compare(study.network, study.machines, seeds, study.steps, study.network_steps, out=out, progress=progress), {}
+    for curve, value, a, b in study.points:
+        r = [round(scores(y, x)['r'], 5) for y, x in zip(c.images[a], c.images[b], strict=True)]
+        curves.setdefault(curve, []).append((value, r))
+    return json.loads(json.dumps(dict(study.facts, xlabel=study.xlabel, curves=curves, seeds=c.seeds, labels=c.labels,
+                                      network_steps=study.network_steps, version=creativity.__version__)))
+
+# %% ../nbs/10_compare.ipynb #b70b5e6b
+def study_figure(
+    record: dict, # as from `run_study`
+    title: str = '', # above all
+) -> Figure:
+    "Median r against what is varied, a curve for each machine, with bootstrap intervals; a value of None is a line across."
+    fig, ax = plt.subplots(figsize=(6, 3.4), layout='constrained')
+    looks = zip(('#0072B2', '#009E73', '#D55E00', '#CC79A7', '#E69F00'), ('o-', 's--', '^-.', 'd:', 'v-'), strict=True)
+    for (name, points), (color, style) in zip(record['curves'].items(), looks, strict=False):
+        mid, (lo, hi) = [np.median(r) for _, r in points], zip(*(bootstrap_interval(r) for _, r in points), strict=True)
+        if points[0][0] is None:
+            ax.axhline(mid[0], color=color, ls=style[1:], label=name)
+            ax.axhspan(lo[0], hi[0], color=color, alpha=.12)
+            continue
+        x = [v for v, _ in points]
+        ax.plot(x, mid, style, color=color, label=name)
+        ax.fill_between(x, lo, hi, color=color, alpha=.15)
+        if max(x) > 20*min(x): ax.set_xscale('log')
+        ax.set_xticks(x, [f'{v:,}' for v in x])
+        ax.minorticks_off()
+    ax.set(xlabel=record['xlabel'], ylabel='Pearson r with the network', title=title)
+    ax.grid(alpha=.3)
+    ax.legend(fontsize=8)
+    return fig
+
+# %% ../nbs/10_compare.ipynb #5c75e2b8
+def three_machines(
+    net: Network, # a network with its card
+    images: int, # of each class, from the package's subset
+    scales: Scales, # window widths
+) -> dict[str, Machine]: # 'bbELS', 'LS' and 'IS'
+    "The machines of a study of a zero-padded network."
+    d = load(net.card['data']['name'], n=images*(net.classes or 1))
+    y = d.y if net.classes else None
+    return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine), ('IS', ISMachine))}
+
+# %% ../nbs/10_compare.ipynb #be38e8a8
+def size_study(
+    network: str|Path = 'fashion_mnist-resnet', # with calibrated scales
+    images: Sequence[int] = (10, 30, 100, 300), # of each class
+) -> Study:
+    "r against the size of the dictionary."
+    net, scales = load_network(network), calibrated_scales(network)
+    made = {n: three_machines(net, n, scales) for n in images}
+    machines = {f'{m} {n}': machine for n in images for m, machine in made[n].items()}
+    points = [(m, n, 'network', f'{m} {n}') for m in made[images[0]] for n in images]
+    return Study('training images of the class in the dictionary', net, machines, points, facts=dict(network=str(network), scales=scales))
+
+# %% ../nbs/10_compare.ipynb #6662a3dd
+def widths_study(
+    network: str = 'fashion_mnist-resnet', # with calibrated and published scales
+    images: int = 100, # of each class
+    widths: Sequence[int] = (3, 5, 7, 9, 13, 17), # each used at all noise levels
+) -> Study:
+    "r of bbELS with one window width, beside those of schedules."
+    net = load_network(network)
+    schedules = {'calibrated schedule': calibrated_scales(network), 'published schedule': published_scales(network)}
+    machines = {str(n): three_machines(net, images, k)['bbELS'] for n, k in (dict(zip(widths, widths, strict=True)) | schedules).items()}
+    points = [('one width throughout', k, 'network', str(k)) for k in widths] + [(name, None, 'network', name) for name in schedules]
+    return Study('window width k of bbELS, at all noise levels', net, machines, points, facts=dict(network=network, images=images, schedules=schedules))
+
+# %% ../nbs/10_compare.ipynb #7ca75e0d
+def steps_study(
+    network: str|Path = 'fashion_mnist-resnet', # with calibrated scales
+    images: int = 100, # of each class
+    counts: Sequence[int] = (5, 10, 20, 50, 150), # steps of the network
+) -> Study:
+    "r against the network's number of steps."
+    net, scales, most = load_network(network), calibrated_scales(network), max(counts)
+    machines, names = three_machines(net, images, scales), {n: 'network' if n == most else f'network {n}' for n in counts}
+    riders = {names[n]: net for n in counts if n != most}
+    steps = dict.fromkeys(machines, 20) | {names[n]: n for n in counts if n != most}
+    points = [(m, n, names[n], m) for m in machines for n in counts] + [(f'the network at {most} steps', n, 'network', names[n]) for n in counts if n != most]
+    return Study('denoising steps of the network (machines: 20)', net, machines | riders, points, steps, most,
+                 dict(network=str(network), images=images, scales=scales))
+
+# %% ../nbs/10_compare.ipynb #bbb3ce31
+def train_stages(
+    out: str|Path, # folder: steps-<n>.safetensors for each stage, and a checkpoint; a run that was stopped goes on
+    stages: Sequence[int] = (30, 100, 300, 1000), # gradient steps
+    data: str|Images = 'fashion_mnist', # as for `train`
+    **kwargs, # for `train`
+) -> dict[int, Path]: # steps -> weights
+    "Train one network and keep it at several stages."
+    paths = {n: Path(out)/f'steps-{n}.safetensors' for n in stages}
+    for n, path in paths.items():
+        if path.exists(): continue
+        net = train(data, Path(out)/'run', steps=n, **kwargs)
+        save_network(net.net, path, net.card)
+    return paths
+
+# %% ../nbs/10_compare.ipynb #3847c62b
+def training_study(
+    stages: dict[int, str|Path], # steps -> weights, as from `train_stages`, or the name of a network in the package
+    images: int = 100, # of each class
+    scales: Scales|None = None, # window widths; None: those published for a ResNet on the data set
+) -> Study:
+    "r against how long the network was trained."
+    nets = {n: load_network(path) for n, path in stages.items()}
+    net, last = nets[max(nets)], max(nets)
+    scales = scales or published_scales(f'{net.card["data"]["name"]}-resnet')
+    machines, names = three_machines(net, images, scales), {n: 'network' if n == last else f'network {n}' for n in nets}
+    points = [(m, n, names[n], m) for m in machines for n in nets]
+    return Study('gradient steps of the training', net, machines | {names[n]: nets[n] for n in nets if n != last}, points,
+                 facts=dict(images=images, scales=scales, weights={n: m.card.get('sha256') for n, m in nets.items()}, data=net.card.get('data')))
+
+# %% ../nbs/10_compare.ipynb #c043486f
+def main(
+    argv: list[str]|None = None, # command line; None: of this process
+) -> None:
+    "`python -m creativity.compare size --seeds 16 --out out/studies`: make a study and write <name>.json; an error is one line."
+    top = argparse.ArgumentParser(prog='python -m creativity.compare', description='What the agreement of network and machines depends on.')
+    top.add_argument('study', choices=('size', 'widths', 'steps', 'training'), help='what is varied')
+    top.add_argument('--seeds', type=int, default=16, help='how many')
+    top.add_argument('--out', type=Path, default=Path('out/studies'), help='folder: <study>.json, and finished seeds')
+    given = top.parse_args(argv)
+    try:
+        out = writable_folder(given.out)
+        made = dict(size=size_study, widths=widths_study, steps=steps_study, training=lambda: training_study(train_stages(out/'stages') | {11000: 'fashion_mnist-resnet'}))
+        record = run_study(made[given.study](), given.seeds, out/given.study)
+        record['command'] = f'python -m creativity.compare {given.study} --seeds {given.seeds}'
+        print('wrote', write_atomic(out/f'{given.study}.json', lambda f: f.write((json.dumps(record) + '\n').encode())))
+    except (ValueError, OSError) as e: sys.exit(f'creativity: error: {" ".join(str(e).split())}')
+
+
+if __name__ == '__main__' and '__file__' in globals(): main()
+
+# %% ../nbs/10_compare.ipynb #21b4848f
+def stored_study(
+    name: str, # 'size', 'widths', 'steps' or 'training'
+) -> dict: # as from `run_study`
+    "The stored result of `python -m creativity.compare NAME`."
+    return json.loads((files('creativity')/'assets'/'studies'/f'{name}.json').read_text())

@@ -1,13 +1,33 @@
-"Comparisons: the numbers, resuming, and input that is refused in one line."
+"Comparisons: the numbers, resuming, studies, and input that is refused in one line."
+import json
 import math
 
 import pytest
 import torch
 
-from creativity.compare import bootstrap_interval, compare, flow_scores, load_comparison, scores, seed_file
+from creativity import compare as module
+from creativity.compare import (
+    Study,
+    bootstrap_interval,
+    compare,
+    compare_files,
+    flow_scores,
+    load_comparison,
+    main,
+    nearest_to_network,
+    run_study,
+    scores,
+    seed_file,
+    stored_study,
+    study_figure,
+    train_stages,
+    training_study,
+)
+from creativity.data import Images
 from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
 from creativity.machines import BBELSMachine, ISMachine
-from creativity.networks import Network, build, from_x0
+from creativity.networks import Network, build, from_x0, load_network, save_network
+from creativity.scales import calibration
 
 G = torch.Generator().manual_seed(0)
 X = torch.rand(20, 1, 8, 8, generator=G)*2 - 1
@@ -77,6 +97,9 @@ def test_weights_tell_networks_apart(tmp_path):
     (NET, MACHINES, dict(seeds=0), 'seeds must be'),
     (NET, MACHINES, dict(seeds=[1, 1]), 'different'),
     (NET, MACHINES, dict(steps=0), 'at least 1'),
+    (NET, MACHINES, dict(steps=dict(ELS=3)), "no other: 'IS'"),
+    (NET, MACHINES, dict(steps=dict(ELS=3, IS=2, LS=1)), "no other: 'LS'"),
+    (NET, MACHINES, dict(steps=dict(ELS=3, IS=0)), 'at least 1'),
     (NET, MACHINES, dict(label=[0, 1]), 'one for each of the 4'),
     (NET, {'IS': ISMachine(X)}, {}, 'without labels='),
     (NET, {'IS': ISMachine(X[:, :, :6, :6], Y)}, {}, 'shape'),
@@ -95,7 +118,6 @@ def test_unwritable_folder(tmp_path):
 
 
 def test_full_disk_leaves_finished_seeds(tmp_path, monkeypatch):
-    import creativity.compare as module
     real = module.write_file
     def full(path, data):
         if path.name == seed_file(tmp_path, 2).name: raise OSError(f'cannot write {path}: No space left on device')
@@ -110,3 +132,113 @@ def test_flow_of_a_denoiser_with_itself():
     assert t == [1, .75, .5, .25]
     assert all(len(v) == 3 and all(-1 <= x <= 1 for x in v) for v in r)
     assert flow_scores(MACHINES['IS'], MACHINES['IS'], [0], 2)[1] == [pytest.approx([1])]*2
+
+
+def test_each_machine_its_own_steps():
+    c = compare(NET, {**MACHINES, 'net': NET}, **{**ARGS, 'steps': dict(ELS=2, IS=3, net=3)})
+    assert torch.equal(c.images['net'], c.images['network'])
+    assert torch.equal(c.images['ELS'], compare(NET, MACHINES, **{**ARGS, 'steps': 2}).images['ELS'])
+    assert torch.equal(c.images['IS'], compare(NET, MACHINES, **ARGS).images['IS'])
+
+
+def test_nearest_is_of_the_class():
+    c = compare(NET, MACHINES, **ARGS)
+    distance, near = nearest_to_network(c, Images(X, Y), 4)
+    for i, (v, x, label) in enumerate(zip(distance, near, c.labels, strict=True)):
+        all_ = (X[Y == label] - c.images['network'][i]).square().mean((1, 2, 3)).sqrt()
+        assert v == pytest.approx(all_.min().item(), rel=1e-5)
+        assert torch.equal(x, X[Y == label][all_.argmin()])
+
+
+def test_files(tmp_path):
+    c = compare(NET, {'IS': MACHINES['IS']}, **ARGS)
+    assert [p.name for p in compare_files(c, tmp_path, Images(X, Y), dict(data='toy'))] == ['table.txt', 'table.json', 'grid.png']
+    record = json.loads((tmp_path/'table.json').read_text())
+    assert record['data'] == 'toy'
+    assert record['median'] == c.median
+
+
+# Studies
+
+STUDY = Study('width', NET, {'3': MACHINES['ELS'], 'line': MACHINES['IS']}, [('bbELS', 3, 'network', '3'), ('IS', None, 'network', 'line')], 3, 3, dict(a=1))
+
+
+def test_study_picks_pairs(tmp_path):
+    r = run_study(STUDY, 3, tmp_path, progress=False)
+    c = compare(NET, STUDY.machines, 3, 3, 3, progress=False)
+    assert r['curves']['bbELS'] == [[3, [pytest.approx(v, abs=1e-5) for v in c.values['r']['3']]]]
+    assert (r['a'], r['seeds'], r['labels']) == (1, [0, 1, 2], [0, 1, 0])
+    assert run_study(STUDY, 3, tmp_path, progress=False) == r
+    assert len(study_figure(r).axes[0].lines) == 2
+
+
+def test_training_stages_go_on(tmp_path):
+    data = Images(torch.nn.functional.pad(X, (12,)*4, value=-1), Y, 'mnist')
+    args = dict(data=data, width=4, dim=8, batch=4, conditional=False, progress=False)
+    first = train_stages(tmp_path, (2, 4), **args)
+    before = {n: p.stat().st_mtime_ns for n, p in first.items()}
+    more = train_stages(tmp_path, (2, 4, 6), **args)
+    assert {n: p.stat().st_mtime_ns for n, p in more.items() if n < 6} == before
+    assert [load_network(p).card['steps'] for p in more.values()] == [2, 4, 6]
+    r = run_study(training_study(more, images=2), 2, progress=False)
+    assert [x for x, _ in r['curves']['LS']] == [2, 4, 6]
+
+
+def test_study_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, 'size_study', lambda: STUDY)
+    main(['size', '--seeds', '2', '--out', str(tmp_path/'s')])
+    assert capsys.readouterr().out == f'wrote {tmp_path}/s/size.json\n'
+    assert json.loads((tmp_path/'s'/'size.json').read_text())['command'] == 'python -m creativity.compare size --seeds 2'
+    with pytest.raises(SystemExit, match='creativity: error: seeds must'): main(['size', '--seeds', '0', '--out', str(tmp_path/'s')])
+    with pytest.raises(SystemExit, match='cannot write'): main(['size', '--out', str(tmp_path/'s'/'size.json'/'x')])
+
+
+@pytest.mark.parametrize('name', ['size', 'widths', 'steps', 'training'])
+def test_stored_studies_are_sound(name):
+    r = stored_study(name)
+    assert r['command'].startswith(f'python -m creativity.compare {name}')
+    assert all(len(v) == len(r['seeds']) >= 8 for points in r['curves'].values() for _, v in points)
+
+
+# What is refused before a calibration, and what a full disk leaves of one
+
+@pytest.mark.parametrize(('f', 'labels', 'message'), [
+    (lambda x, t, label: x[..., :4], Y, 'must return'), (lambda x, t, label: x*math.nan, Y, 'NaN'), (lambda x, t, label: x*.5, None, 'without labels=')])
+def test_calibration_refuses_it_too(f, labels, message):
+    with pytest.raises(ValueError, match=message) as e:
+        calibration(from_x0(f, S, (1, 8, 8), 2), BBELSMachine(X, labels), (3,), steps=2, seeds=2, progress=False)
+    assert '\n' not in str(e.value)
+
+
+def test_full_disk_leaves_calibrated_seeds(tmp_path, monkeypatch):
+    import creativity.scales as scales
+    real, args = scales.write_atomic, dict(widths=(3, 5), steps=2, seeds=3, progress=False)
+
+    def full(path, write):
+        if path.name == 'seed-00002.npz': raise OSError(28, 'No space left on device')
+        return real(path, write)
+    monkeypatch.setattr(scales, 'write_atomic', full)
+    with pytest.raises(OSError, match=r'cannot write .*No space left'): calibration(NET, BBELSMachine(X, Y), out=tmp_path, **args)
+    kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed-*.npz')}
+    assert sorted(kept) == ['seed-00000.npz', 'seed-00001.npz']
+    monkeypatch.setattr(scales, 'write_atomic', real)
+    calibration(NET, BBELSMachine(X, Y), out=tmp_path, **args)
+    assert {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed-*.npz') if p.name in kept} == kept
+
+
+@pytest.mark.parametrize(('spoil', 'message'), [
+    (lambda card: card.pop('schedule'), 'has no schedule'), (lambda card: card['args'].update(width=8), 'another architecture'),
+    (lambda card: card['schedule'].update(name='Sine'), 'unknown schedule')])
+def test_commands_refuse_weights_that_do_not_fit(tmp_path, capsys, spoil, message):
+    from creativity import cli
+    net = build('resnet', classes=2, width=4, depth=1, dim=8)
+    card = dict(network='ResNet', args=net.args, shape=[1, 8, 8], schedule=S.to_dict(), data=dict(name='fashion_mnist'))
+    save_network(net, tmp_path/'n.safetensors', card)
+    spoil(card)
+    (tmp_path/'n.json').write_text(json.dumps(card))
+    for line in (f'compare --network {tmp_path}/n.safetensors --scales 3', f'calibrate --network {tmp_path}/n.safetensors',
+                 f'table1 --recompute mnist-resnet --network {tmp_path}/n.safetensors --out {tmp_path}/t'):
+        with pytest.raises(SystemExit) as e: cli.app(line.split())
+        err = capsys.readouterr().err
+        assert (e.value.code, err.count('\n')) == (2, 1)
+        assert message in err
