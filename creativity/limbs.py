@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['garments', 'strands', 'Garment', 'lower_rows', 'limbs', 'wilson', 'garment_box', 'erase_limb', 'paste_limb', 'edits',
            'study_pair', 'at_widths', 'state_at', 'make_seed', 'whole_flows', 'count_made', 'read_images',
-           'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'main', 'stored_study', 'wrong',
-           'contingency', 'kappa', 'kappa_interval', 'influence']
+           'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'stored_study', 'wrong',
+           'contingency', 'kappa', 'kappa_interval', 'influence', 'main']
 
 # %% ../nbs/11_limbs.ipynb #144ca87b
 import argparse
@@ -61,7 +61,7 @@ class Garment:
     widths: tuple = (3, 7, 11) # late windows to try
     least: int|None = None # windows never narrower, to try throughout
 
-garments = {g.name: g for g in (Garment('Trouser', 2, .65, .5, .5, (3, 5, 7, 9, 11), 21), Garment('Pullover', 3, .65, .2, .2), Garment('Dress', 1, .2, .5, .5))}
+garments = {g.name: g for g in (Garment('Trouser', 2, .65, .5, .5, (3, 5, 7, 9, 11), 21), Garment('Pullover', 3, .65, .2, .2), Garment('Dress', 1, .2, .5, .5, ()))}
 
 # %% ../nbs/11_limbs.ipynb #51be2aa7
 def lower_rows(
@@ -298,25 +298,6 @@ def run_study(
     write_file(Path(result), (json.dumps(facts) + '\n').encode())
     print(f'wrote {result}')
 
-# %% ../nbs/11_limbs.ipynb #01b326be
-def main(
-    argv: list[str]|None = None, # command line; None: of this process
-) -> None:
-    "`python -m creativity.limbs --seeds 200 --images 50 --out out/limbs --result limbs.json`; an error is one line and exit code 2."
-    p = argparse.ArgumentParser(prog='python -m creativity.limbs', description=run_study.__doc__)
-    p.add_argument('--garment', default='all', help='class, or all three')
-    p.add_argument('--seeds', type=int, default=200, help='seeds of each garment')
-    p.add_argument('--images', type=int, default=50, help='training images of each machine')
-    p.add_argument('--out', default='out/limbs', help='folder of finished seeds; a study that was stopped goes on there')
-    p.add_argument('--result', default='limbs.json', help='where the counts go')
-    try: run_study(**vars(p.parse_args(argv)))
-    except (ValueError, OSError) as e:
-        print(f'creativity: error: {" ".join(str(e).split())}', file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-if __name__ == '__main__' and '__file__' in globals(): main()
-
 # %% ../nbs/11_limbs.ipynb #c872b031
 def stored_study() -> dict: # as `run_study` writes it
     "The stored result of `python -m creativity.limbs`."
@@ -377,3 +358,22 @@ def influence(
     pair = torch.cat([a, torch.cat([a[..., :half], b[..., half:]], 3)])
     ends = [sample(at_widths(machine, k), pair, late, label, start=late/steps, progress=False) for k in widths]
     return np.stack([(y[1] - y[0]).abs().mean((0, 1))[:half].flip(0).numpy() for y in ends])
+
+# %% ../nbs/11_limbs.ipynb #01b326be
+def main(
+    argv: list[str]|None = None, # command line; None: of this process
+) -> None:
+    "`python -m creativity.limbs --seeds 200 --images 50 --out out/limbs --result limbs.json`; an error is one line and exit code 2."
+    p = argparse.ArgumentParser(prog='python -m creativity.limbs', description=run_study.__doc__)
+    p.add_argument('--garment', default='all', help='class, or all three')
+    p.add_argument('--seeds', type=int, default=200, help='seeds of each garment')
+    p.add_argument('--images', type=int, default=50, help='training images of each machine')
+    p.add_argument('--out', default='out/limbs', help='folder of finished seeds; a study that was stopped goes on there')
+    p.add_argument('--result', default='limbs.json', help='where the counts go')
+    try: run_study(**vars(p.parse_args(argv)))
+    except (ValueError, OSError) as e:
+        print(f'creativity: error: {" ".join(str(e).split())}', file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == '__main__' and '__file__' in globals(): main()
