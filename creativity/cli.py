@@ -234,26 +234,25 @@ def run_dictionary(
     wrote([d.folder/'images.npy', d.folder/'dictionary.json'])
 
 # %% ../nbs/17_cli.ipynb #02c6e747
-@command('creativity bench --n 2000 --k 3 --k 17 --out out/bench')
+@command('creativity bench --n 500 --k 3 --k 17 --out out/bench')
 def run_bench(
     quick: bool = False, # 100 images, each measured once
-    k: list[int] = (3, 7, 11, 17), # window width; may be given several times
-    n: int = 2000, # training images
-    data: str = 'cifar10', # mnist, fashion_mnist or cifar10
+    full: bool = False, # dictionaries of up to 50,000 images, schedules on 5,000
+    k: list[int] = (3, 5, 7, 9, 11, 13, 15, 17), # window width; may be given several times
+    n: int = 2000, # training images of a set
     repeats: int = 3, # of each measurement
     device: str = 'cpu', # cpu or cuda
     out: Path = Path('out/bench'), # folder for bench.json, bench.txt and bench.png
 ):
-    "Time bbELS against the textbook way, in the same run."
+    "Time the machines against the textbook way, in the same run."
     check_least(n=(n, 1), repeats=(repeats, 1))
     if bad := [w for w in k if w % 2 == 0 or not 1 <= w <= 31]: raise ValueError(f'--k must be odd and from 1 to 31, got {bad[0]}')
     import matplotlib
-    from creativity.data import set_name
     from creativity.networks import writable_folder
     from creativity.speed import bench, bench_files, bench_table
     matplotlib.use('agg')
     device, out = str(read_device(device)), writable_folder(out)
-    result = bench(k, min(n, 100) if quick else n, set_name(data), 1 if quick else repeats, device)
+    result = bench(k, min(n, 100) if quick else n, 1 if quick else repeats, device, full)
     print(bench_table(result))
     wrote(bench_files(result, out))
 

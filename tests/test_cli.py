@@ -227,7 +227,6 @@ def test_bench(run):
     assert {r['way'] for r in json.loads(Path('b/bench.json').read_text())['rows']} >= {'textbook', 'torch'}
     refused(run('bench --k 3 --k 4'), '--k must be odd')
     refused(run('bench --n 2001'), 'there are 2000')
-    refused(run('bench --data celeba'), 'choose mnist')
 
 
 def test_train(run, tmp_path):

@@ -5,8 +5,21 @@ import pytest
 import torch
 
 from creativity.diffusion import CosineSchedule, seed_noise
-from creativity.machines import BBELSMachine
-from creativity.speed import Meter, bench, bench_files, bench_table, ceilings, stored_bench, textbook, time_of_width
+from creativity.machines import BBELSMachine, ELSMachine, ISMachine, LSMachine
+from creativity.speed import (
+    Meter,
+    bench,
+    bench_files,
+    bench_table,
+    bound_ns,
+    ceilings,
+    stored_bench,
+    textbook,
+    textbook_els,
+    textbook_is,
+    textbook_ls,
+    time_of_width,
+)
 
 SCHEDULE = CosineSchedule()
 
@@ -33,11 +46,30 @@ def test_meter():
     assert m.seconds > 0
 
 
+@pytest.mark.parametrize('shape', [(1, 9, 9), (3, 8, 11)])
+def test_the_other_baselines_agree_with_their_machines(shape):
+    data = torch.rand(13, *shape, generator=torch.Generator().manual_seed(0))*2 - 1
+    x, t = data[:1] + seed_noise([1], shape), .6
+    a, sigma = SCHEDULE.a(t).item(), SCHEDULE.sigma(t).item()
+    for out, machine in ((textbook_els(x[0], data, a, sigma, 5, batch=5), ELSMachine(data, wrapped=False)),
+                         (textbook_ls(x[0], data, a, sigma, 5, batch=5), LSMachine(data)), (textbook_is(x[0], data, a, sigma), ISMachine(data))):
+        torch.testing.assert_close(out, machine.denoise(x, t, k=5)[0], atol=1e-4, rtol=0)
+
+
+def test_the_bound_grows_with_the_differences_around_a_window():
+    best = ceilings()
+    machine = BBELSMachine(torch.zeros(1, 3, 32, 32))
+    bounds = [bound_ns(machine.plan(k), 3, best) for k in (1, 3, 9, 17)]
+    assert bounds == sorted(bounds)
+    assert bounds[0] >= (3*3 - 1)/best['matrix product, GFLOP/s']
+
+
 def test_bench(tmp_path):
     result = bench(ks=(13, 15), n=12, repeats=1)
-    ways = {(r['machine'], r['way'], r['k']) for r in result['rows']}
-    assert {('bbELS', w, k) for w in ('textbook', 'torch', 'compiled', 'mean', 'belief') for k in (13, 15)} <= ways
-    assert {'LS', 'IS'} < {m for m, _, _ in ways}
+    rows = {(r['machine'], r.get('C'), r['way'], r.get('k')) for r in result['rows']}
+    assert {(m, C, w, k) for m in ('bbELS', 'ELS', 'LS') for C in (1, 3) for w in ('textbook', 'torch', 'compiled') for k in (13, 15)} <= rows
+    assert {('schedule', C, w, None) for C in (1, 3) for w in ('textbook', 'compiled')} <= rows
+    assert {'IS', 'N', 'side', 'B', 'threads'} < {m for m, *_ in rows}
     assert set(result['ceilings']) == set(ceilings())
     files = bench_files(result, tmp_path/'new')
     assert [f.name for f in files] == ['bench.json', 'bench.txt', 'bench.png']
@@ -47,7 +79,7 @@ def test_bench(tmp_path):
 
 def test_stored_result_keeps_its_promises():
     result = stored_bench()
-    rows = {(r['way'], r['k']): r for r in result['rows'] if r['machine'] == 'bbELS'}
-    assert result['images'] == 2000
-    assert result['data'] == 'cifar10'
-    for k in (3, 7, 11, 17): assert rows['compiled', k]['ratio'] >= 3, k
+    rows = {(r['machine'], r.get('C'), r['way'], r.get('k')): r for r in result['rows']}
+    for k in (3, 5, 7, 9, 11, 13, 15, 17): assert rows['bbELS', 3, 'compiled', k]['ratio'] >= 10, k
+    assert rows['schedule', 3, 'compiled', None]['ratio'] >= 25
+    assert rows['LS', 3, 'compiled', 17]['ratio'] >= 10
