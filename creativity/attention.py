@@ -7,9 +7,7 @@ __all__ = ['far_share', 'Blend', 'SoftWindow', 'object_half', 'error_map', 'atte
            'run_study', 'stored_study', 'main']
 
 # %% ../nbs/12_attention.ipynb #3207da31
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from .data import load
 from .diffusion import Denoiser, check_input, sample, seed_noise
 from .machines import BBELSMachine, ISMachine, LSMachine, Machine, published_scales
 from .networks import load_network, write_file
-from .scales import receptive_field
+from .scales import receptive_field, study_command
 
 # %% ../nbs/12_attention.ipynb #cceda33e
 def far_share(
@@ -172,15 +170,7 @@ def main(
     argv: list[str]|None = None, # command line; None: of this process
 ) -> None:
     "`python -m creativity.attention --seeds 20 --images 50 --result attention.json`; an error is one line and exit code 2."
-    p = argparse.ArgumentParser(prog='python -m creativity.attention', description=run_study.__doc__)
-    p.add_argument('--networks', default='cifar10-unet,cifar10-unet-attention', help='networks of the package, with commas between')
-    p.add_argument('--seeds', type=int, default=20, help='how many')
-    p.add_argument('--images', type=int, default=50, help='training images of a class')
-    p.add_argument('--result', default='attention.json', help='where the numbers go')
-    try: run_study(**vars(p.parse_args(argv)))
-    except (ValueError, OSError) as e:
-        print(f'creativity: error: {" ".join(str(e).split())}', file=sys.stderr)
-        raise SystemExit(2) from None
+    study_command(run_study, 'attention', argv)
 
 
 if __name__ == '__main__' and '__file__' in globals(): main()

@@ -6,13 +6,12 @@
 __all__ = ['Rows', 'Dictionary', 'file_sha256', 'read_header', 'read_facts', 'open_dictionary', 'write_dictionary', 'spans',
            'from_files', 'from_array', 'moved', 'from_images', 'make_dictionary', 'all_merge', 'nobody_lost', 'meet',
            'Shared', 'Counting', 'shared_class', 'machine_on', 'ranks', 'seed_group', 'seed_file', 'finished',
-           'same_run', 'sample_shared', 'read_widths', 'run_sample', 'cost_of_size', 'run_cost', 'parser_of', 'main',
-           'stored_cost', 'step_cost']
+           'same_run', 'sample_shared', 'read_widths', 'run_sample', 'cost_of_size', 'run_cost', 'main', 'stored_cost',
+           'step_cost']
 
 # %% ../nbs/14_distributed.ipynb #169cb16e
 import argparse
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -30,7 +29,6 @@ import numpy as np
 import psutil
 import torch
 import torch.distributed as dist
-from fastcore.docments import docments
 from tqdm import tqdm
 
 import creativity
@@ -42,6 +40,7 @@ from creativity.data import (
 from .diffusion import add_noise, sample, samplers, seed_noise
 from .engine import Partial, doubtful
 from .machines import Machine, WholeMachine, class_slices, machine_named, published_scales
+from .scales import parser_of
 from .speed import Meter
 
 # %% ../nbs/14_distributed.ipynb #e2ec2b50
@@ -550,16 +549,6 @@ def run_cost(
                  shape=list(d.shape), sha256=d.facts['sha256'], start_MiB=start, rows=rows)
     path = write_atomic(Path(out)/'disk_cost.json', lambda f: f.write((json.dumps(facts, indent=1) + '\n').encode()))
     print(f'wrote {path}')
-
-# %% ../nbs/14_distributed.ipynb #346a07a8
-def parser_of(
-    run: Callable, # a function `run_NAME` with docments and plain defaults
-    parser: argparse.ArgumentParser, # its sub-parser
-):
-    "Make a function's parameters options; their comments are the help."
-    docs = docments(run)
-    for p in inspect.signature(run).parameters.values():
-        parser.add_argument(f'--{p.name}', type=type(p.default), default=p.default, help=f'{docs[p.name]} (default: {p.default})')
 
 # %% ../nbs/14_distributed.ipynb #7261facb
 def main(

@@ -4,16 +4,13 @@
 
 # %% auto #0
 __all__ = ['garments', 'strands', 'Garment', 'lower_rows', 'limbs', 'wilson', 'garment_box', 'erase_limb', 'paste_limb', 'edits',
-           'study_pair', 'at_widths', 'state_at', 'make_seed', 'whole_flows', 'count_made', 'read_images',
-           'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'stored_study', 'wrong',
-           'contingency', 'kappa', 'kappa_interval', 'influence', 'main']
+           'study_pair', 'state_at', 'make_seed', 'whole_flows', 'count_made', 'read_images', 'finish_seeds',
+           'histogram', 'count_real', 'study_garment', 'run_study', 'stored_study', 'wrong', 'contingency', 'kappa',
+           'kappa_interval', 'influence', 'main']
 
 # %% ../nbs/11_limbs.ipynb #144ca87b
-import argparse
-import copy
 import json
 import math
-import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +28,7 @@ from .data import from_uint8, load, to_uint8, write_atomic
 from .diffusion import Denoiser, sample, samples, seed_noise
 from .machines import BBELSMachine, ISMachine, LSMachine, Machine
 from .networks import load_network, write_file
-from .scales import calibrated_scales
+from .scales import calibrated_scales, study_command, with_scales
 
 # %% ../nbs/11_limbs.ipynb #90c7e300
 def strands(
@@ -158,16 +155,6 @@ def study_pair(
     machine = BBELSMachine(d.x[:images], d.y[:images], scales=calibrated_scales('fashion_mnist-resnet'))
     return load_network('fashion_mnist-resnet'), machine, int(d.y[0])
 
-# %% ../nbs/11_limbs.ipynb #76a208b6
-def at_widths(
-    machine: Machine, # any machine with windows
-    scales: int|Sequence[int], # its new scales
-) -> Machine: # the same images, other windows
-    "A machine that looks through other windows at the same images."
-    other = copy.copy(machine)
-    other.scales = scales
-    return other
-
 # %% ../nbs/11_limbs.ipynb #d4e08c07
 def state_at(
     denoiser: Denoiser, # whose flow
@@ -196,7 +183,7 @@ def make_seed(
     own = machine.scales if isinstance(machine.scales, int) else machine.scales[:late]
     made = {'network': sample(network, noise, steps, label, progress=False), 'IS': sample(ideal, noise, steps, progress=False)}
     for name, k in {'machine': own, **{f'k={k}': k for k in widths}}.items():
-        made[name] = sample(at_widths(machine, k), x, late, label, start=late/steps, progress=False)
+        made[name] = sample(with_scales(machine, k), x, late, label, start=late/steps, progress=False)
     return {name: y[0].clamp(-1, 1) for name, y in made.items()}
 
 # %% ../nbs/11_limbs.ipynb #706345f3
@@ -208,7 +195,7 @@ def whole_flows(
     "What other machines make of the seeds from the same images: LS, as local but told the place; and bbELS with wide windows throughout."
     (_, machine, label), g = study_pair(images, garment), garments[garment]
     flows = {'LS': LSMachine(machine.images, torch.full((images,), label), machine.schedule, machine.scales)}
-    if g.least: flows[f'k≥{g.least}'] = at_widths(machine, [max(k, g.least) for k in machine.scales])
+    if g.least: flows[f'k≥{g.least}'] = with_scales(machine, [max(k, g.least) for k in machine.scales])
     return {n: to_uint8(sample(m, seeds, 20, label, batch_size=20))[:, 0].numpy() for n, m in flows.items()}
 
 # %% ../nbs/11_limbs.ipynb #aae2c0d7
@@ -356,7 +343,7 @@ def influence(
     a, b = state_at(machine, seed_noise([seed, seed + 1], machine.shape), steps, late, label).split(1)
     half = a.shape[3]//2
     pair = torch.cat([a, torch.cat([a[..., :half], b[..., half:]], 3)])
-    ends = [sample(at_widths(machine, k), pair, late, label, start=late/steps, progress=False) for k in widths]
+    ends = [sample(with_scales(machine, k), pair, late, label, start=late/steps, progress=False) for k in widths]
     return np.stack([(y[1] - y[0]).abs().mean((0, 1))[:half].flip(0).numpy() for y in ends])
 
 # %% ../nbs/11_limbs.ipynb #01b326be
@@ -364,16 +351,7 @@ def main(
     argv: list[str]|None = None, # command line; None: of this process
 ) -> None:
     "`python -m creativity.limbs --seeds 200 --images 50 --out out/limbs --result limbs.json`; an error is one line and exit code 2."
-    p = argparse.ArgumentParser(prog='python -m creativity.limbs', description=run_study.__doc__)
-    p.add_argument('--garment', default='all', help='class, or all three')
-    p.add_argument('--seeds', type=int, default=200, help='seeds of each garment')
-    p.add_argument('--images', type=int, default=50, help='training images of each machine')
-    p.add_argument('--out', default='out/limbs', help='folder of finished seeds; a study that was stopped goes on there')
-    p.add_argument('--result', default='limbs.json', help='where the counts go')
-    try: run_study(**vars(p.parse_args(argv)))
-    except (ValueError, OSError) as e:
-        print(f'creativity: error: {" ".join(str(e).split())}', file=sys.stderr)
-        raise SystemExit(2) from None
+    study_command(run_study, 'limbs', argv)
 
 
 if __name__ == '__main__' and '__file__' in globals(): main()

@@ -6,17 +6,18 @@
 __all__ = ['memory_times', 'memory_widths', 'cosine', 'all_widths', 'check_pair', 'seed_labels', 'seed_cosines', 'Calibration',
            'pair_facts', 'read_seed', 'write_seed', 'calibration', 'calibrate', 'scales_file', 'save_calibration',
            'read_calibration', 'calibrated_scales', 'calibrated_networks', 'ReceptiveField', 'mass_width', 'as_labels',
-           'receptive_field', 'n_eff_diagram', 'scales_at_n_eff', 'nearest_distance', 'pearson', 'with_scales',
-           'run_memorisation', 'flow_scales', 'stored_memorisation', 'main']
+           'receptive_field', 'n_eff_diagram', 'scales_at_n_eff', 'pearson', 'with_scales', 'run_memorisation',
+           'flow_scales', 'stored_memorisation', 'parser_of', 'study_command', 'main']
 
 # %% ../nbs/08_scales.ipynb #da1e3c29
 import argparse
 import copy
 import inspect
 import json
+import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +31,8 @@ from tqdm import tqdm
 import creativity
 from .data import digest, load, to_uint8, write_atomic
 from .diffusion import Denoiser, add_noise, levels, noise_from_x0, sample, samples, seed_noise, start_noise
-from .machines import BBELSMachine, Machine, WholeMachine, scale_at
+from .machines import BBELSMachine, Machine, Scales, WholeMachine, check_scales, scale_at
+from .mosaic import nearest_image
 from .networks import load_network, writable_folder, write_file
 
 # %% ../nbs/08_scales.ipynb #00a23f61
@@ -365,14 +367,6 @@ def scales_at_n_eff(
     found = n_eff_diagram(machine, images, [(i + 1)/steps for i in range(steps)], widths, label, seed)
     return [max([k for k, n in zip(widths, row, strict=True) if n >= level], default=widths[0]) for row in found.tolist()]
 
-# %% ../nbs/08_scales.ipynb #2cf70055
-def nearest_distance(
-    x: Tensor, # [B,C,H,W] samples
-    images: Tensor, # [N,C,H,W] training images
-) -> Tensor: # [B]
-    "Distance to the nearest training image: root mean square over pixels and channels."
-    return (torch.cdist(x.double().flatten(1), images.double().flatten(1))/x[0].numel()**.5).amin(1)
-
 # %% ../nbs/08_scales.ipynb #78425f33
 def pearson(
     x: Tensor, # [B,C,H,W]
@@ -385,11 +379,11 @@ def pearson(
 # %% ../nbs/08_scales.ipynb #a2c8190b
 def with_scales(
     machine: Machine, # with windows
-    scales: Sequence[int], # lowest noise first
+    scales: Scales, # window widths, as for every machine
 ) -> Machine: # the same dictionary, other widths
     "A machine with other window widths; the images are shared."
     other = copy.copy(machine)
-    other.scales = [other.check_width(k) for k in scales]
+    other.scales = check_scales(scales)
     return other
 
 # %% ../nbs/08_scales.ipynb #465de604
@@ -413,9 +407,9 @@ def run_memorisation(
     target, flows = sample(network, noise, steps, y), {}
     for name, k in scales.items():
         x = sample(with_scales(machine, k), noise, steps)
-        flows[name] = dict(scales=k, r=pearson(x, target).tolist(), nearest=nearest_distance(x, machine.images).tolist())
+        flows[name] = dict(scales=k, r=pearson(x, target).tolist(), nearest=nearest_image(x, machine.images)[0].tolist())
     found = dict(version=creativity.__version__, data=d.name, label=label, images=images, seeds=list(range(seeds)), steps=steps,
-                 network_nearest=nearest_distance(target, machine.images).tolist(), times=memory_times, widths=memory_widths, n_eff=diagram, flows=flows,
+                 network_nearest=nearest_image(target, machine.images)[0].tolist(), times=memory_times, widths=memory_widths, n_eff=diagram, flows=flows,
                  command=f'python -m creativity.scales --label {label} --images {images} --seeds {seeds} --steps {steps}' + ' --full'*full)
     write_file(Path(out), (json.dumps(found) + '\n').encode())
     print(f'wrote {out}')
@@ -443,16 +437,35 @@ def stored_memorisation() -> dict: # as `run_memorisation` writes it
     return json.loads((files('creativity')/'assets'/'memorisation.json').read_text(encoding='utf-8'))
 
 # %% ../nbs/08_scales.ipynb #54e08533
-def main(
-    argv: list[str]|None = None, # command line; None: of this process
+def parser_of(
+    run: Callable, # a function with docments and plain defaults
+    parser: argparse.ArgumentParser, # its own, or a sub-parser
 ):
-    "`python -m creativity.scales --full --out out/memorisation.json`; an error is one line and exit code 2."
-    parser = argparse.ArgumentParser(prog='python -m creativity.scales', description=run_memorisation.__doc__)
-    docs = docments(run_memorisation)
-    for name, p in inspect.signature(run_memorisation).parameters.items():
+    "Make a function's parameters options; their comments are the help."
+    docs = docments(run)
+    for name, p in inspect.signature(run).parameters.items():
         kind = dict(action='store_true') if p.default is False else dict(type=type(p.default), default=p.default)
         parser.add_argument(f'--{name}', help=f'{docs[name]} (default: {p.default})', **kind)
-    try: run_memorisation(**vars(parser.parse_args(argv)))
-    except (ValueError, OSError) as e: raise SystemExit(f'creativity: error: {" ".join(str(e).split())}') from None
+
+# %% ../nbs/08_scales.ipynb #f644bed5
+def study_command(
+    run: Callable, # makes a study; with docments and plain defaults
+    module: str, # where it is, as 'scales'
+    argv: list[str]|None = None, # command line; None: of this process
+) -> None:
+    "Run a study as `python -m creativity.<module>`; an error is one line and exit code 2."
+    parser = argparse.ArgumentParser(prog=f'python -m creativity.{module}', description=run.__doc__)
+    parser_of(run, parser)
+    try: run(**vars(parser.parse_args(argv)))
+    except (ValueError, OSError) as e:
+        print(f'creativity: error: {" ".join(str(e).split())}', file=sys.stderr)
+        raise SystemExit(2) from None
+
+# %% ../nbs/08_scales.ipynb #05e8c214
+def main(
+    argv: list[str]|None = None, # command line; None: of this process
+) -> None:
+    "`python -m creativity.scales --full --out out/memorisation.json`; an error is one line and exit code 2."
+    study_command(run_memorisation, 'scales', argv)
 
 if __name__ == '__main__' and '__file__' in globals(): main()
