@@ -217,6 +217,7 @@ class Flow:
         self.machine, self.states, self.more = machine, [], samples(machine, [seed], steps)
 
     def __getitem__(self, i: int) -> State: # after i steps
+        "The state; what lies before it is computed too, once."
         while len(self.states) <= i: self.states.append(next(self.more))
         return self.states[i]
 
@@ -278,7 +279,9 @@ class Explorer(VBox):
         super().__init__([*(HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:3], rows[3:6], rows[6:])), self.text, self.image])
         self.choose(data=names[0] if self.own else set_name(data))
 
-    def __repr__(self): return f'Explorer: {self.text.value}'
+    def __repr__(self):
+        "Its facts, where no widget can be shown."
+        return f'Explorer: {self.text.value}'
 
     def images(self, data, label):
         "The training images of a class, or of all."

@@ -117,11 +117,19 @@ class Calibration:
     facts: dict # network, machine, data, how many images, version
 
     @property
-    def times(self): return [(i + 1)/self.cosines.shape[1] for i in range(self.cosines.shape[1])]
+    def times(self):
+        "The time of each step, rising."
+        return [(i + 1)/self.cosines.shape[1] for i in range(self.cosines.shape[1])]
+
     @property
-    def best(self): return np.array(self.widths)[self.cosines.argmax(-1)]
+    def best(self):
+        "The width whose prediction is most like the network's [seeds, steps]."
+        return np.array(self.widths)[self.cosines.argmax(-1)]
+
     @property
-    def scales(self): return np.sort(self.best, 0)[(len(self.best) - 1)//2].tolist()
+    def scales(self):
+        "The median of `best` over the seeds, the lower one of two."
+        return np.sort(self.best, 0)[(len(self.best) - 1)//2].tolist()
 
     def interval(self, low=.25, high=.75):
         "Quantiles over the seeds of the best width at each step: two lists."
@@ -276,11 +284,19 @@ class ReceptiveField:
     share: float = .95 # of the mass, inside `width`
 
     @property
-    def map(self): return self.maps.mean(0)
+    def map(self):
+        "The mean over the inputs [H,W]."
+        return self.maps.mean(0)
+
     @property
-    def width(self): return mass_width(self.map, self.share)
+    def width(self):
+        "The window that holds `share` of the mean map."
+        return mass_width(self.map, self.share)
+
     @property
-    def widths(self): return [mass_width(m, self.share) for m in self.maps]
+    def widths(self):
+        "The same for each input."
+        return [mass_width(m, self.share) for m in self.maps]
 
 # %% ../nbs/08_scales.ipynb #5f177745
 def mass_width(
