@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['colors', 'Windows', 'window_plan', 'window_sizes', 'nearest_windows', 'rival_distance', 'Consistency', 'consistency',
            'foreground', 'violations', 'mosaic_study', 'Projection', 'project', 'patches', 'provenance_map', 'draw',
-           'Recorder', 'frame', 'animate', 'nearest_image', 'Explanation', 'explain', 'explain_figure', 'explain_files']
+           'Recorder', 'frame', 'gif_path', 'animate', 'film', 'nearest_image', 'Explanation', 'explain',
+           'explain_figure', 'explain_files']
 
 # %% ../nbs/07_mosaic.ipynb #afe47784
 import json
@@ -19,13 +20,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
+from tqdm import tqdm
 
 import creativity
 from .data import from_uint8, load, to_uint8, write_atomic
-from .diffusion import Denoiser, State, check_input, sample
+from .diffusion import Denoiser, State, check_input, sample, samples
 from .engine import Plan, box_sum, extend
 from .ideal import Belief
-from .machines import BBELSMachine, ISMachine, LSMachine, Machine, published_scales
+from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
 from .networks import writable_folder
 
 # %% ../nbs/07_mosaic.ipynb #3755ae51
@@ -64,20 +66,25 @@ def nearest_windows(
     machine: Machine, # whose dictionary: IS, LS, ELS or bbELS
     k: int|None = None, # window width; default: the machine's at t = 0
     label: int|Tensor|None = None, # only training images of this class, one int or [B]
+    progress: bool = False, # show a bar, if it takes longer than two seconds
+    chunk: int = 100, # training images at a time
 ) -> Windows: # the nearest window of every pixel; exact to float32 rounding, the first found where several are equally near
     "Look every window of an image up in a machine's dictionary; ValueError for input that the machine would refuse."
     _, label = check_input(x, 0., label, machine.shape)
     x = x if x.dtype == torch.float64 else x.float()
-    unsorted, out = machine.images[machine.order.argsort()], [None]*len(x)
-    for rows, part, width in machine.groups(torch.zeros(()), label, k, len(x)):
-        plan, n = window_plan(machine, width), len(rows)
-        for b, p in zip(rows, machine.sums(x[rows], machine.images[part], width, [1.]*n, [.5**.5]*n, True), strict=True):
+    plan, out = window_plan(machine, machine.width(0., k)), [None]*len(x)
+    work = [(rows, slice(i, min(i + chunk, part.stop)), width) for rows, part, width in machine.groups(torch.zeros(()), label, k, len(x))
+            for i in range(part.start, part.stop, chunk)]
+    for rows, part, width in tqdm(work, 'training images', delay=2, leave=False, disable=not progress):
+        for b, p in zip(rows, machine.sums(x[rows], machine.images[part], width, [1.]*len(rows), [.5**.5]*len(rows), True), strict=True):
             found = machine.read(p, part, width)
-            distance = -p.top.expand(plan.shape)
-            value = unsorted[found.image, :, found.place[0], found.place[1]].movedim(-1, 0)
-            rms = (distance/(len(x[b])*window_sizes(plan).to(distance))).sqrt()
-            out[b] = distance, value, found.image, found.place, rms
-    return Windows(*map(torch.stack, zip(*out, strict=True)))
+            here = -p.top.expand(x.shape[2:]), found.image, found.place
+            if old := out[b]: here = tuple(torch.where(here[0] < old[0], new, o) for new, o in zip(here, old, strict=True))
+            out[b] = here
+    distance, image, place = map(torch.stack, zip(*out, strict=True))
+    unsorted = machine.images[machine.order.argsort()]
+    value = unsorted[image, :, place[:, 0], place[:, 1]].movedim(-1, 1)
+    return Windows(distance, value, image, place, (distance/(x.shape[1]*window_sizes(plan).to(distance))).sqrt())
 
 # %% ../nbs/07_mosaic.ipynb #f8a1354f
 @torch.no_grad()
@@ -120,10 +127,11 @@ def consistency(
     label: int|Tensor|None = None, # only training images of this class, one int or [B]
     tol: float = 1/255, # largest difference that counts as none: half a grey level
     margin: bool = True, # the margin map, too? It takes ten times as long as the rest
+    progress: bool = False, # show a bar for the rest, if it takes longer than two seconds
 ) -> Consistency: # with a batch axis, also for a single image
     "Share of pixels whose value is the centre of their nearest training window, and how firmly each is decided (Kamb & Ganguli 2025, sec. 4)."
     x = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
-    near = nearest_windows(x, machine, k, label)
+    near = nearest_windows(x, machine, k, label, progress)
     gap, gaps = (x - near.value).abs().amax(1), None
     if margin:
         gaps = torch.empty_like(near.distance)
@@ -156,18 +164,18 @@ def violations(
     machine = kind(load('fashion_mnist', label=label, n=n).x, scales=widths)
     x = sample(machine, list(seeds), steps, progress=False)
     c, mask = consistency(x, machine, margin=False), foreground(x)
-    return dict(steps=steps, k=k, violations=1 - c.holds[mask].double().mean().item(), gap=c.gap[mask].mean().item())
+    return dict(machine=kind.__name__, steps=steps, k=k, violations=1 - c.holds[mask].double().mean().item(), gap=c.gap[mask].mean().item())
 
 # %% ../nbs/07_mosaic.ipynb #90f228e5
 def mosaic_study(
     out: str|Path, # .json
-    steps: tuple = (10, 20, 40, 80), # denoising steps
-    widths: tuple = (3, 7), # narrowest windows
+    steps: tuple = (10, 20, 40, 80, 160, 320), # denoising steps
+    curves: tuple = ((ELSMachine, 3), (BBELSMachine, 3), (BBELSMachine, 5), (BBELSMachine, 7)), # machines, and their narrowest windows
 ) -> Path: # the file
-    "`violations` of bbELS against steps and final scale, as stored with the package; some minutes."
-    rows = [violations(n, k) for k in widths for n in steps]
+    "`violations` against steps and final scale, as stored with the package; ten minutes."
+    rows = [violations(n, k, kind=kind) for kind, k, n in tqdm([(*c, n) for c in curves for n in steps], delay=2)]
     facts = dict(command="python -c \"from creativity.mosaic import *; mosaic_study('creativity/assets/mosaic.json')\"",
-                 version=creativity.__version__, data='fashion_mnist, Pullover, 50 images', machine='BBELSMachine',
+                 version=creativity.__version__, torch=torch.__version__, data='fashion_mnist, Pullover, 50 images',
                  seeds=[2, 0], tol=1/255, rows=rows)
     return write_atomic(Path(out), lambda f: f.write((json.dumps(facts, indent=1) + '\n').encode()))
 
@@ -288,6 +296,15 @@ def frame(
     draw(axs[2], provenance_map(belief.image[i], mask), f'{len(belief.image[i][mask].unique())} sources')
 
 # %% ../nbs/07_mosaic.ipynb #10189566
+def gif_path(
+    path: str|Path, # of an animation to come
+) -> Path: # the same
+    "ValueError unless an animation can be written there."
+    if Path(path).suffix != '.gif': raise ValueError(f'{path} must end in .gif')
+    if not Path(path).parent.is_dir(): raise ValueError(f'there is no folder {Path(path).parent}')
+    return Path(path)
+
+# %% ../nbs/07_mosaic.ipynb #fb1bc039
 def animate(
     states: list[State], # of a flow, highest noise first
     beliefs: list[Belief], # one for each state but the last
@@ -296,8 +313,7 @@ def animate(
     fps: int = 4, # frames a second
 ) -> Path: # `path`
     "Write how the mosaic forms as an animation."
-    if Path(path).suffix != '.gif': raise ValueError(f'{path} must end in .gif')
-    if not Path(path).parent.is_dir(): raise ValueError(f'there is no folder {Path(path).parent}')
+    path = gif_path(path)
     fig, axs = plt.subplots(1, 3, figsize=(6, 2.3), layout='constrained')
     mask, writer = foreground(states[-1].x)[i], PillowWriter(fps)
     with writer.saving(fig, path, dpi=70):
@@ -306,7 +322,22 @@ def animate(
             writer.grab_frame()
         for _ in range(fps): writer.grab_frame()
     plt.close(fig)
-    return Path(path)
+    return path
+
+# %% ../nbs/07_mosaic.ipynb #1ea80342
+def film(
+    out: str|Path, # .gif
+    machine: Machine|None = None, # whose flow; default: bbELS on 100 pullovers of Fashion-MNIST, with published widths
+    seed: int = 2, # seed id
+    steps: int = 20, # denoising steps
+) -> tuple[list[State], list[Belief]]: # what is shown
+    "Run a flow and write it as an animation."
+    out = gif_path(out)
+    if machine is None: machine = BBELSMachine(load('fashion_mnist', label='Pullover', n=100).x, scales=published_scales('fashion_mnist-resnet'))
+    recorder = Recorder(machine)
+    states = list(samples(recorder, [seed], steps))
+    animate(states, recorder.beliefs, out)
+    return states, recorder.beliefs
 
 # %% ../nbs/07_mosaic.ipynb #8120b487
 def nearest_image(
@@ -335,11 +366,12 @@ def explain(
     machine: Machine, # whose dictionary: IS, LS, ELS or bbELS
     k: int|None = None, # window width; default: the machine's at t = 0
     label: int|None = None, # only training images of this class
+    progress: bool = False, # show a bar, if it takes longer than two seconds
 ) -> Explanation: # provenance, consistency and novelty
     "Where an image comes from, in the eyes of a machine; ValueError for an image that does not fit it."
     if not isinstance(image, Tensor) or image.shape != machine.shape:
         raise ValueError(f'image must be a tensor of shape {list(machine.shape)}, got {list(getattr(image, "shape", []))}')
-    found, mask = consistency(image, machine, k, label, margin=False), foreground(image[None])[0]
+    found, mask = consistency(image, machine, k, label, margin=False, progress=progress), foreground(image[None])[0]
     if not mask.any(): mask = torch.ones_like(mask)
     w, data = found.windows, machine.images[machine.order.argsort()]
     chosen = machine.order[machine.dictionary(label)]
@@ -371,7 +403,7 @@ def explain_figure(
     axs[1, 2].set(xticks=[], yticks=[])
     axs[1, 2].set_title(f'gap: {f["consistent_foreground"]:.0%} of foreground consistent', fontsize=9)
     fig.colorbar(h, ax=axs[1, 2], label='| pixel − centre |', shrink=.8, extend='max')
-    fig.suptitle(f'{f["machine"]}, {f["training_images"]} training images, windows {f["k"] or "of the whole image"}', fontsize=10)
+    fig.suptitle(f'{f["machine"]}, {f["training_images"]} training images, windows of {"{0}×{0}".format(f["k"]) if f["k"] else "the whole image"}', fontsize=10)
     return fig
 
 # %% ../nbs/07_mosaic.ipynb #b1ee818d

@@ -104,6 +104,41 @@ def test_animation(tmp_path):
     with pytest.raises(ValueError, match='no folder'): mosaic.animate(states, r.beliefs, tmp_path/'none'/'a.gif')
 
 
+def test_parts_of_the_dictionary_do_not_matter():
+    for kind in (*KINDS, ISMachine):
+        m = kind(DATA, LABELS, scales=None if kind is ISMachine else 3)
+        for label in (None, 1, torch.tensor([0, 1])):
+            whole, parts = (mosaic.nearest_windows(X, m, label=label, chunk=n) for n in (100, 2))
+            torch.testing.assert_close(parts.distance, whole.distance, atol=1e-5, rtol=1e-5)
+            assert torch.equal(parts.value, whole.value)
+            assert torch.equal(parts.image, whole.image)
+
+
+def test_a_film_of_a_flow(tmp_path):
+    from PIL import Image
+    states, beliefs = mosaic.film(tmp_path/'a.gif', LSMachine(DATA, scales=3), seed=1, steps=3)
+    assert (len(states), len(beliefs)) == (4, 3)
+    with Image.open(tmp_path/'a.gif') as im: assert im.n_frames >= 3
+    with pytest.raises(ValueError, match='must end in'): mosaic.film(tmp_path/'a.mp4')
+
+
+def test_the_film_of_the_documentation():
+    from pathlib import Path
+
+    from PIL import Image
+    path = Path(__file__).resolve().parent.parent/'nbs'/'mosaic.gif'
+    with Image.open(path) as im: assert im.n_frames >= 20
+    assert path.stat().st_size < 2**20
+
+
+def test_the_stored_study_is_whole():
+    import creativity
+    rows = json.loads((mosaic.Path(creativity.__file__).parent/'assets'/'mosaic.json').read_text())['rows']
+    found = {(r['machine'], r['k'], r['steps']): r['violations'] for r in rows}
+    assert len(found) == len(rows) == 24
+    assert all(0 < v < 1 for v in found.values())
+
+
 def test_images_of_any_size_are_read(tmp_path):
     from PIL import Image
 
