@@ -8,9 +8,9 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'from_noise', 'from_x0', 'from_v', 'from_score', 'beta_angles', 'BetaSchedule', 'read_config',
            'diffusers_schedule', 'diffusers_unet', 'from_diffusers', 'Network', 'noise_loss', 'label_batches',
            'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
-           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'resume', 'add_point', 'run_steps',
-           'train_command', 'make_card', 'save_network', 'read_card', 'read_weights', 'load_network', 'data_hash',
-           'training_sets', 'plan_steps', 'train']
+           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'check_same_run', 'resume',
+           'add_point', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card', 'read_weights',
+           'load_network', 'data_hash', 'is_own', 'training_images', 'training_sets', 'plan_steps', 'how_told', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import math
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import creativity
-from .data import Images, digest, load, to_uint8, write_atomic
+from .data import SETS, Images, digest, load, load_folder, set_name, to_uint8, write_atomic
 from .diffusion import (CosineSchedule, Denoiser, Schedule, add_noise, as_time, check_input, levels, schedule_from_dict,
                                   x0_from_noise, x0_from_score, x0_from_v)
 
@@ -377,7 +378,8 @@ def from_diffusers(
     schedule, predicts = diffusers_schedule(folder)
     net = diffusers_unet(folder).to(device).eval().requires_grad_(False)
     c, side = net.config, net.config.sample_size
-    def f(x, t, label): # time t = i/n is step i-1 of the model
+    def f(x, t, label):
+        "The model's answer; time t = i/n is its step i-1."
         return net(x.float(), (t*schedule.steps - 1).clamp(min=0).float(), class_labels=label).sample.to(x.dtype)
     shape = None if side is None else (c.in_channels, *([side]*2 if isinstance(side, int) else side))
     m = Model(f, schedule, shape, predicts, c.num_class_embeds or 0)
@@ -592,20 +594,45 @@ def read_state(
         raise ValueError(f'{path} is not a checkpoint of this package: {e}') from None
 
 # %% ../nbs/09_networks.ipynb #9443385f
+def run_facts(
+    trainer: Trainer, # not yet begun
+    arch: str, # as given to `train`
+) -> dict: # ready for JSON
+    "What a run is: with equal facts, the weights of a step are equal."
+    net, data = trainer.net, trainer.data
+    return dict(arch=arch, network=type(net).__name__, args=net.args, shape=list(data.x.shape[1:]), recipe=asdict(trainer.recipe),
+                schedule=trainer.schedule.to_dict(), data=dict(name=data.name, images=len(data), sha256=data_hash(data)),
+                precision=str(trainer.precision or torch.float32).removeprefix('torch.'))
+
+# %% ../nbs/09_networks.ipynb #bce5b749
+def check_same_run(
+    stored: dict, # state of a checkpoint
+    facts: dict, # what is asked for, as from `run_facts`
+    folder: Path, # where the checkpoint is
+) -> None:
+    "ValueError that says what is stored and what was asked for, if these are two runs. Steps may differ, but are not taken back."
+    flat = lambda d: {f'{k} {j}'.strip(): w for k, v in d.items() for j, w in (v.items() if isinstance(v, dict) else [('', v)])}
+    old, new = flat(stored), flat(facts)
+    for k, v in new.items():
+        if k != 'recipe steps' and old.get(k) != v:
+            raise ValueError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was asked for: ask for the same or choose another folder')
+    if new['recipe steps'] < stored['step']:
+        raise ValueError(f'{folder} holds a run of {stored["step"]} steps, but {new["recipe steps"]} were asked for: ask for as many or more, or choose another folder')
+
+# %% ../nbs/09_networks.ipynb #22da5fff
 def resume(
     trainer: Trainer, # not yet begun
     path: Path, # checkpoint.safetensors, if there is one
-    facts: dict, # what the run is
-) -> dict: # facts, with the planned number of steps and the step at which it was planned
-    "Go on from a checkpoint; ValueError if it is of another run. Only the number of steps may change."
-    if not path.exists(): return dict(facts, plans=[[0, trainer.recipe.steps]])
+    facts: dict, # what the run is, as from `run_facts`
+) -> dict: # facts, and `plans`: pairs of a step and the number of steps that was planned there
+    "Go on from a checkpoint; ValueError if it is of another run."
+    n = trainer.recipe.steps
+    if not path.exists(): return dict(facts, plans=[[0, n]])
     state = read_state(path)
-    for k, v in facts.items():
-        old = dict(state[k], steps=trainer.recipe.steps) if k == 'recipe' else state.get(k)
-        if old != v: raise ValueError(f'{path.parent} holds a run with {k} {old}, not {v}; choose another folder')
+    check_same_run(state, facts, path.parent)
     trainer.restore(load_file(path), state['step'])
-    trainer.seconds, trainer.curve, plans = state['seconds'], state['curve'], state['plans']
-    return dict(facts, plans=plans + [[trainer.step, trainer.recipe.steps]]*(plans[-1][1] != trainer.recipe.steps))
+    trainer.seconds, trainer.curve = state['seconds'], state['curve']
+    return dict(facts, plans=state['plans'] + [[trainer.step, n]]*(state['plans'][-1][1] != n))
 
 # %% ../nbs/09_networks.ipynb #777e5487
 def add_point(
@@ -625,14 +652,15 @@ def run_steps(
     facts: dict, # what the run is
     held_out: Images, # for the loss curve
     minutes: float|None = None, # time limit over all starts of this run together
+    stop: int|None = None, # do not go beyond this step
     progress: bool = True, # show loss and images/s
     every: float = 30, # seconds between checkpoints
 ) -> None:
-    "Advance to the last step or the time limit, with about forty points of the loss curve and a checkpoint now and then."
+    "Advance to the last step, `stop` or the time limit, with about forty points of the loss curve and a checkpoint now and then."
     n, batch, gap = trainer.recipe.steps, min(trainer.recipe.batch, len(trainer.data)), max(50, trainer.recipe.steps//40)
     begun, saved, losses = time.time() - trainer.seconds, time.time(), []
     with tqdm(total=n*batch, initial=trainer.step*batch, unit=' images', disable=not progress, mininterval=1) as bar:
-        while trainer.step < n and (minutes is None or trainer.seconds < 60*minutes):
+        while trainer.step < min(n, stop or n) and (minutes is None or trainer.seconds < 60*minutes):
             losses.append(trainer.advance())
             bar.update(batch)
             if trainer.step % 20 == 0 or trainer.step == n:
@@ -652,11 +680,16 @@ def run_steps(
 def train_command(
     state: dict, # of a checkpoint
     preset: str, # size
-) -> str: # a shell command
-    "The command that trains this network again."
-    r, told = state['recipe'], '' if state['args']['classes'] else ' --unconditional'
-    return (f'creativity train --data {state["data"]["name"]} --arch {state["arch"]} --preset {preset}{told} --steps {r["steps"]} '
-            f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}')
+) -> str: # a shell command, or several: one for each number of steps that was planned on the way
+    "What trains this network again; a comment names what only Python can say."
+    r, how, plans = state['recipe'], state.get('how', {}), state.get('plans') or [[0, state['recipe']['steps']]]
+    words = [f'creativity train --data {shlex.quote(how.get("data") or state["data"]["name"])}', how.get('subset') and '--subset',
+             f'--arch {state["arch"]} --preset {preset}', not state['args']['classes'] and '--unconditional', '{}',
+             f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}', how.get('device') and f'--device {how["device"]}']
+    line = ' '.join(w for w in words if w).replace('{}', '--steps {}{}')
+    ends = [*(begun for begun, _ in plans[1:]), state['step']]
+    lines = [line.format(n, f' --stop {end}' if end < n else '') for (_, n), end in zip(plans, ends, strict=True)]
+    return ' && '.join(lines) + (f' # with {", ".join(how["python"])}: in Python' if how.get('python') else '')
 
 # %% ../nbs/09_networks.ipynb #d7f32896
 def make_card(
@@ -665,7 +698,7 @@ def make_card(
     preset: str = 'compact', # size
     class_names: list|None = None, # by label
 ) -> dict: # to be written beside the weights
-    "What a network's card says, from the state of its training."
+    "What a network's card says, from the state of its training; `command` trains it again."
     r, keep = state['recipe'], ('network', 'args', 'shape', 'schedule', 'data', 'precision', 'plans', 'curve')
     return dict(format='creativity-network/1', name=name or f'{state["data"]["name"]}-{state["arch"]}', preset=preset,
                 predicts='noise', class_names=class_names if state['args']['classes'] else None, recipe=r,
@@ -731,6 +764,7 @@ def load_network(
         with torch.random.fork_rng(devices=[]): net = network_classes[card['network']](**card['args'])
     except TypeError as e: raise ValueError(f'{path.with_suffix(".json")}: {e}') from None
     net.load_state_dict(read_weights(path, net))
+    if card.get('sha256') not in (None, hashlib.sha256(path.read_bytes()).hexdigest()): raise ValueError(f'{path} holds not the weights of its card: its SHA-256 differs')
     return Network(net.to(device, memory_format=torch.channels_last), schedule_from_dict(card['schedule']), card['shape'], card)
 
 # %% ../nbs/09_networks.ipynb #6421f431
@@ -741,18 +775,41 @@ def data_hash(
     return digest(to_uint8(data.x).numpy(), None if data.y is None else data.y.cpu().numpy())
 
 # %% ../nbs/09_networks.ipynb #d5eca37b
+def is_own(
+    data: str|Path, # a set's name or a path
+) -> bool: # is it a folder or zip file of one's own? The names of the official sets are none
+    "Tell images of one's own from those that have a name."
+    return set_name(str(data)) not in SETS and Path(data).exists()
+
+# %% ../nbs/09_networks.ipynb #1574db36
+def training_images(
+    data: str|Path, # the name of an image set, or a folder or zip file of PNG and JPEG files
+    n: int|None = None, # how many, the classes taken in turn; None: all
+    subset: bool = False, # the images in the package instead of the full set in the cache
+) -> Images: # a folder's central squares of 32 pixels, without labels
+    "The images that a network is trained on, and a machine made of; a one-line error if they are not there."
+    if is_own(data) and subset: raise ValueError(f'{data} holds images of your own: there is no subset of them in the package')
+    if is_own(data): return load_folder(Path(data), n=n)
+    try: return load(str(data), n=n, full=not subset)
+    except FileNotFoundError as e:
+        if set_name(str(data)) in SETS: raise
+        raise FileNotFoundError(f'no folder or zip file {str(data)!r} is here, and {e}') from None
+
+# %% ../nbs/09_networks.ipynb #d78b2f48
 def training_sets(
-    data: str|Images, # a name that `load` knows, or images of your own
-    held_out: Images|None = None, # None: 256 test images, or a tenth of your own images, at most 256
+    data: str|Path|Images, # as for `training_images`, or images
+    held_out: Images|None = None, # None: 256 test images of a named set, else the first tenth, at most 256
     conditional: bool = True, # False: leave the labels out
     full: bool = True, # a named set: all its images; False: the subset in the package
     device: str = 'cpu', # where to
 ) -> list[Images]: # for training, held out
     "Training and held-out images on the device."
-    if isinstance(data, str):
-        held_out = held_out or load(data, 'test', n=256, full=full)
-        data = load(data, full=full)
-    elif held_out is None: data, held_out = (n := max(1, min(256, len(data)//10))) and (data[n:], data[:n])
+    named = not isinstance(data, Images) and not is_own(data)
+    if not isinstance(data, Images): data = training_images(data, subset=not full and named)
+    if held_out is None and named: held_out = load(data.name, 'test', n=256, full=full)
+    if held_out is None:
+        if len(data) < 2: raise ValueError(f'one image is too few: {data.name} must have some to train on and some to hold out')
+        data, held_out = (n := max(1, min(256, len(data)//10))) and (data[n:], data[:n])
     if data.x.shape[1:] != held_out.x.shape[1:]: raise ValueError('held-out images must have the shape of the training images')
     conditional = conditional and data.y is not None
     return [replace(d, x=d.x.to(device), y=d.y.to(device) if conditional else None) for d in (data, held_out)]
@@ -770,13 +827,27 @@ def plan_steps(
     return max(1, int(.9*60*minutes/((time.time() - begun)/10)))
 
 # %% ../nbs/09_networks.ipynb #3d053fe2
+def how_told(
+    data: str|Path|Images, # as given to `train`
+    full: bool, # as given
+    device: str, # as given
+    schedule: Schedule|None, # as given
+    changes: dict, # as given
+) -> dict: # ready for JSON
+    "What a command has to say beside the facts: where images come from (a path by its last part), and what only Python can say."
+    own = ['images in memory']*isinstance(data, Images) + [f'schedule={schedule}']*(schedule not in (None, CosineSchedule()))
+    name = None if isinstance(data, Images) else Path(data).name if is_own(data) else set_name(str(data))
+    return dict(data=name, subset=not full and name in SETS, device=None if device == 'cpu' else device,
+                python=own + [f'{k}={v}' for k, v in changes.items()])
+
+# %% ../nbs/09_networks.ipynb #ad237712
 def train(
-    data: str|Images, # a name that `load` knows, or images of your own
+    data: str|Path|Images, # an image set's name, a folder or zip file of PNG and JPEG files, or images
     out: str|Path, # folder for checkpoint, curve, weights and card; a run begun there goes on
     arch: str = 'resnet', # 'resnet', 'resnet-circular', 'unet' or 'unet-attention'
     preset: str = 'compact', # 'paper' or 'compact'
     conditional: bool = True, # tell the network the class, where the data have classes
-    steps: int|None = None, # gradient steps; None: as many as fit into `minutes`
+    steps: int|None = None, # gradient steps, more than before extend a run; None: as many as fit into `minutes`
     minutes: float|None = None, # time limit, over all starts of this run together
     batch: int = 32, # images a step
     lr: float = 2e-3, # Adam's learning rate after the warm-up; it falls linearly to 0 at the last step
@@ -787,22 +858,21 @@ def train(
     full: bool = True, # a named set: all its images; False: the subset in the package
     device: str = 'cpu', # where to train
     name: str|None = None, # of the network, None: '<data>-<arch>'
+    stop: int|None = None, # end at this step, as if the time were over
     progress: bool = True, # show loss and images/s
     every: float = 30, # seconds between checkpoints
     **changes, # arguments of ResNet or UNet, over the preset's
 ) -> Network: # with the averaged weights, also saved as network.safetensors and network.json in `out`
     "Train a network to predict noise. Killed and started again it goes on, to the same weights. (Long: all that a run can vary.)"
     if steps is None and minutes is None: raise ValueError('say how long: steps=…, minutes=… or both')
-    recipe, schedule = Recipe(steps or 1, batch, lr, ema=ema, seed=seed), schedule or CosineSchedule()
+    if stop is not None: check_architecture(stop=stop)
+    recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed), how_told(data, full, device, schedule, changes)
     path = writable_folder(out)/'checkpoint.safetensors'
     data, held_out = training_sets(data, held_out, conditional, full, device)
     net = build(arch, preset, data.x.shape[1], None if data.y is None else int(data.y.max()) + 1, seed, **changes)
-    trainer = Trainer(net, data, recipe, schedule, mixed_precision(torch.device(device)))
+    trainer = Trainer(net, data, recipe, schedule or CosineSchedule(), mixed_precision(torch.device(device)))
     if steps is None: steps = read_state(path)['recipe']['steps'] if path.exists() else plan_steps(trainer, minutes)
     trainer.recipe = replace(recipe, steps=steps)
-    facts = dict(arch=arch, network=type(net).__name__, args=net.args, shape=list(data.x.shape[1:]), recipe=asdict(trainer.recipe),
-                 schedule=schedule.to_dict(), data=dict(name=data.name, images=len(data), sha256=data_hash(data)),
-                 precision=str(trainer.precision or torch.float32).removeprefix('torch.'))
-    facts = resume(trainer, path, facts)
-    run_steps(trainer, path, facts, held_out, minutes, progress, every)
+    facts = dict(resume(trainer, path, run_facts(trainer, arch)), how=how)
+    run_steps(trainer, path, facts, held_out, minutes, stop, progress, every)
     return save_network(trainer.mean, path.with_name('network.safetensors'), make_card(read_state(path), name, preset, data.classes))

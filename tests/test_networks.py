@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from creativity.data import Images
+from creativity.data import Images, write_npz
 from creativity.diffusion import (
     CosineSchedule,
     add_noise,
@@ -43,6 +45,7 @@ from creativity.networks import (
     read_state,
     save_network,
     train,
+    training_images,
 )
 
 ARCHS = ['resnet', 'resnet-circular', 'unet', 'unet-attention']
@@ -291,18 +294,69 @@ def test_finished_run_is_only_read(tmp_path):
     assert a.card['curve'] == b.card['curve']
 
 
-def test_more_steps_go_on_and_are_told(tmp_path):
-    tiny(tmp_path, steps=20)
-    net = tiny(tmp_path, steps=30)
-    assert net.card['steps'] == 30
+def test_more_steps_extend_a_finished_run_and_are_told(tmp_path, monkeypatch):
+    rates, rate = [], Recipe.rate
+    monkeypatch.setattr(Recipe, 'rate', lambda self, step: rates.append(rate(self, step)) or rates[-1])
+    before = tiny(tmp_path/'a', steps=20)
+    net = tiny(tmp_path/'a', steps=30)
+    assert net.card['steps'] == net.card['recipe']['steps'] == 30
     assert net.card['plans'] == [[0, 20], [20, 30]]
+    assert rates == [rate(Recipe(20), i) for i in range(20)] + [rate(Recipe(30), i) for i in range(20, 30)]
+    assert [c['step'] for c in before.card['curve']] == [20]
+    assert net.card['curve'][:1] == before.card['curve']
+    assert net.card['command'].count(' && ') == 1
+    assert '--steps 20 ' in net.card['command'].split(' && ')[0]
+    assert '--steps 30 ' in net.card['command'].split(' && ')[1]
+    tiny(tmp_path/'b', steps=20)
+    killed_at(25, monkeypatch)
+    with pytest.raises(RuntimeError, match='killed'): tiny(tmp_path/'b', steps=30, every=0)
+    assert read_state(tmp_path/'b'/'checkpoint.safetensors')['step'] == 25
+    again = tiny(tmp_path/'b', steps=30)
+    assert again.card['plans'] == [[0, 20], [20, 30]]
+    for p, q in zip(net.net.parameters(), again.net.parameters(), strict=True): assert torch.equal(p, q)
+    assert tiny(tmp_path/'c', steps=30).card['sha256'] != net.card['sha256']
+
+
+def killed_at(step, monkeypatch):
+    "Let a training die before a step, once."
+    advance = Trainer.advance
+
+    def die(self):
+        if self.step < step: return advance(self)
+        monkeypatch.setattr(Trainer, 'advance', advance)
+        raise RuntimeError('killed')
+    monkeypatch.setattr(Trainer, 'advance', die)
+
+
+def test_stop_ends_a_plan_early_and_the_command_says_so(tmp_path):
+    net = tiny(tmp_path, steps=20, stop=12)
+    assert (net.card['steps'], net.card['recipe']['steps']) == (12, 20)
+    assert '--steps 20 --stop 12 ' in net.card['command']
+    whole = tiny(tmp_path, steps=20)
+    assert '--stop' not in whole.card['command']
+    assert whole.card['sha256'] == tiny(tmp_path/'b', steps=20).card['sha256']
+    other = tiny(tmp_path/'c', steps=20, stop=12, lr=1e-3) and tiny(tmp_path/'c', steps=15, lr=1e-3)
+    assert other.card['plans'] == [[0, 20], [12, 15]]
+    assert [p.split('--steps ')[1].split(' --batch')[0] for p in other.card['command'].split(' && ')] == ['20 --stop 12', '15']
+    with pytest.raises(ValueError, match='stop must be'): tiny(tmp_path, stop=0)
+
+
+def test_command_says_what_only_python_can(tmp_path):
+    command = tiny(tmp_path, steps=2, schedule=CosineSchedule(.008)).card['command']
+    assert command.endswith('# with images in memory, schedule=CosineSchedule(offset=0.008), width=8, dim=16: in Python')
+    command = train('mnist', tmp_path/'b', steps=1, batch=2, full=False, progress=False).card['command']
+    assert command == 'creativity train --data mnist --subset --arch resnet --preset compact --steps 1 --batch 2 --lr 0.002 --ema 0.999 --seed 0'
 
 
 def test_another_run_is_refused(tmp_path):
     tiny(tmp_path)
-    for change in (dict(lr=1e-3), dict(seed=1), dict(width=16), dict(conditional=False), dict(arch='resnet-circular')):
+    before = checkpoint(tmp_path)
+    for change, says in ((dict(lr=1e-3), 'recipe lr 0.002, but 0.001 was'), (dict(seed=1), 'recipe seed 0, but 1 was'), (dict(batch=4), 'recipe batch 8, but 4'),
+                         (dict(width=16), 'args width 8, but 16'), (dict(conditional=False), 'args classes 2, but None'),
+                         (dict(arch='resnet-circular'), 'arch resnet, but resnet-circular'), (dict(steps=30), '40 steps, but 30 were')):
         with pytest.raises(ValueError, match='choose another folder') as e: tiny(tmp_path, **change)
-        assert one_line(e)
+        assert says in one_line(e)
+    assert all(torch.equal(before[k], v) for k, v in checkpoint(tmp_path).items())
     with pytest.raises(ValueError, match='data'): train(toy(48), tmp_path, width=8, dim=16, steps=40, batch=8, progress=False)
 
 
@@ -343,6 +397,24 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch):
     assert all(torch.equal(before[k], v) for k, v in checkpoint(tmp_path).items())
 
 
+def test_full_disk_between_weights_and_card(tmp_path, monkeypatch):
+    "The old card does not pass for that of the new weights; the checkpoint holds both, and the same command writes them."
+    import creativity.networks as module
+    tiny(tmp_path, steps=20)
+    real = module.write_file
+
+    def full(path, data):
+        if path.name == 'network.json': raise OSError(f'cannot write {path}: No space left on device')
+        real(path, data)
+    monkeypatch.setattr(module, 'write_file', full)
+    with pytest.raises(OSError, match='No space left'): tiny(tmp_path, steps=30)
+    with pytest.raises(ValueError, match='not the weights of its card') as e: load_network(tmp_path/'network.safetensors')
+    assert one_line(e)
+    monkeypatch.setattr(module, 'write_file', real)
+    assert tiny(tmp_path, steps=30).card['steps'] == 30
+    assert load_network(tmp_path/'network.safetensors').card['steps'] == 30
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path/'file').write_text('')
     with pytest.raises(OSError, match='cannot write') as e: tiny(tmp_path/'file'/'run')
@@ -354,6 +426,43 @@ def test_diverging_training_stops(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='not finite') as e: tiny(tmp_path)
     assert one_line(e)
     assert not (tmp_path/'checkpoint.safetensors').exists()
+
+
+def photos(folder, n=20):
+    "A folder of colour images, PNG and JPEG, larger than a network's and not square."
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        small = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8))
+        small.resize((50, 60), Image.BILINEAR).save(folder/f'{i:03}.{"png" if i % 2 else "jpg"}')
+    return folder
+
+
+def test_folder_of_images(tmp_path):
+    data = photos(tmp_path/'my photos')
+    net = train(data, tmp_path/'out', steps=2, batch=2, progress=False)
+    assert (net.shape, net.classes, net.card['data']['images'], net.card['data']['name']) == ((3, 32, 32), 0, 18, 'my photos')
+    assert "--data 'my photos' --arch" in net.card['command']
+    assert len(training_images(data, n=7)) == 7
+    with pytest.raises(ValueError, match='no subset') as e: training_images(data, subset=True)
+    assert one_line(e)
+    (tmp_path/'one').mkdir()
+    (data/'001.png').rename(tmp_path/'one'/'1.png')
+    with pytest.raises(ValueError, match='one image is too few') as e: train(tmp_path/'one', tmp_path/'o1', steps=2, progress=False)
+    assert one_line(e)
+    with pytest.raises(FileNotFoundError, match="no folder or zip file 'nowhere'") as e: train('nowhere', tmp_path/'o2', steps=2, progress=False)
+    assert one_line(e)
+
+
+def test_a_folder_does_not_stand_in_for_an_official_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('CREATIVITY_DATA', str(tmp_path/'cache'))
+    photos(tmp_path/'mnist', 2)
+    with pytest.raises(FileNotFoundError, match='the full mnist'): training_images('mnist')
+    assert len(training_images('mnist', subset=True)) == 5000
+    write_npz('own', 'train', np.zeros((30, 32, 32, 3), np.uint8))
+    assert training_images('own').x.shape == (30, 3, 32, 32)
+    with pytest.raises(ValueError, match='no image set'): training_images('own', subset=True)
 
 
 def test_unlabelled_and_unconditional(tmp_path):
