@@ -55,10 +55,10 @@ class Garment:
     dip: float # of `strands`
     share: float # of the rows that must agree
     limb: float # width of the outermost limb, as a share of the garment's
-    widths: tuple = (3, 7, 11) # late windows to try
+    widths: tuple = (3, 5, 7, 9, 11) # late windows to try
     least: int|None = None # windows never narrower, to try throughout
 
-garments = {g.name: g for g in (Garment('Trouser', 2, .65, .5, .5, (3, 5, 7, 9, 11), 21), Garment('Pullover', 3, .65, .2, .2), Garment('Dress', 1, .2, .5, .5, ()))}
+garments = {g.name: g for g in (Garment('Trouser', 2, .65, .5, .5, least=21), Garment('Pullover', 3, .65, .2, .2), Garment('Dress', 1, .2, .5, .5))}
 
 # %% ../nbs/11_limbs.ipynb #51be2aa7
 def lower_rows(

@@ -137,7 +137,9 @@ def test_bad_options_are_one_line(argv, capsys, tmp_path):
 def test_the_stored_study_is_whole():
     s = L.stored_study()
     assert list(s['garments']) == list(L.garments)
-    for row in s['garments'].values():
+    for name, row in s['garments'].items():
+        assert tuple(row['widths']) == L.garments[name].widths == (3, 5, 7, 9, 11)
+        assert np.shape(row['influence'])[0] == 5
         assert {'network', 'IS', 'LS', 'machine', *(f'k={k}' for k in row['widths'])} <= set(row['made'])
         assert {len(c) for c in row['made'].values()} == {s['seeds']}
         assert sum(row['real']['held-out']) == 1000
