@@ -7,13 +7,11 @@ __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fi
            'each_steps', 'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison',
            'nearest_to_network', 'grid_figure', 'scatter_figure', 'compare_files', 'flow_scores', 'flow_r_figure',
            'Study', 'run_study', 'study_figure', 'three_machines', 'size_study', 'widths_study', 'steps_study',
-           'train_stages', 'training_study', 'main', 'stored_study']
+           'train_stages', 'training_study', 'make_study', 'main', 'stored_study']
 
 # %% ../nbs/10_compare.ipynb #4285d098
-import argparse
 import io
 import json
-import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -35,7 +33,7 @@ from .diffusion import Denoiser, sample, samples, seed_noise
 from .machines import BBELSMachine, ISMachine, LSMachine, Machine, Scales, published_scales
 from .mosaic import nearest_image
 from .networks import Network, load_network, save_network, train, writable_folder, write_file
-from .scales import calibrated_scales
+from .scales import calibrated_scales, seed_labels, study_command
 
 # %% ../nbs/10_compare.ipynb #4eeadeca
 higher_is_better = dict(r=True, r2=True, cod=True, cosine=True, mse=False)
@@ -166,9 +164,7 @@ def spread_labels(
     "The labels as given; by default seed i gets class i % n of a conditional network, and none of an unconditional one."
     n = getattr(network, 'classes', None)
     if label is None: return [i % n for i in seeds] if n else None
-    labels = [int(label)]*len(seeds) if hasattr(label, '__index__') and not getattr(label, 'ndim', 0) else [int(c) for c in label]
-    if len(labels) != len(seeds): raise ValueError(f'there must be one label or one for each of the {len(seeds)} seeds, got {len(labels)}')
-    return labels
+    return seed_labels(network, label, len(seeds))
 
 # %% ../nbs/10_compare.ipynb #cc411a75
 def each_steps(
@@ -218,7 +214,8 @@ def open_folder(
     out = writable_folder(out)
     path = out/'comparison.json'
     if path.exists():
-        there = json.loads(path.read_text(encoding='utf-8'))
+        try: there = dict(json.loads(path.read_text(encoding='utf-8')))
+        except (ValueError, TypeError) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
         if wrong := [k for k in facts if k != 'version' and there.get(k) != facts[k]]:
             raise ValueError(f'{out} holds a comparison with another {wrong[0]}: choose another folder')
     else: write_file(path, (json.dumps(facts, indent=1) + '\n').encode())
@@ -506,23 +503,28 @@ def training_study(
                  facts=dict(images=images, scales=scales, weights={n: m.card.get('sha256') for n, m in nets.items()}, data=net.card.get('data')))
 
 # %% ../nbs/10_compare.ipynb #c043486f
+def make_study(
+    study: str, # what is varied: size, widths, steps or training
+    seeds: int = 16, # how many
+    out: Path = Path('out/studies'), # folder: <study>.json, and finished seeds
+) -> None:
+    "What the agreement of network and machines depends on: make a study and write it."
+    made = dict(size=size_study, widths=widths_study, steps=steps_study,
+                training=lambda: training_study(train_stages(out/'stages') | {11000: 'fashion_mnist-resnet'}))
+    if study not in made: raise ValueError(f'no study {study!r}: choose {", ".join(made)}')
+    out = writable_folder(out)
+    record = run_study(made[study](), seeds, out/study)
+    record['command'] = f'python -m creativity.compare {study} --seeds {seeds}'
+    path = out/f'{study}.json'
+    write_file(path, (json.dumps(record) + '\n').encode())
+    print(f'wrote {path}')
+
+# %% ../nbs/10_compare.ipynb #624faf3c
 def main(
     argv: list[str]|None = None, # command line; None: of this process
 ) -> None:
-    "`python -m creativity.compare size --seeds 16 --out out/studies`: make a study and write <name>.json; an error is one line."
-    top = argparse.ArgumentParser(prog='python -m creativity.compare', description='What the agreement of network and machines depends on.')
-    top.add_argument('study', choices=('size', 'widths', 'steps', 'training'), help='what is varied')
-    top.add_argument('--seeds', type=int, default=16, help='how many')
-    top.add_argument('--out', type=Path, default=Path('out/studies'), help='folder: <study>.json, and finished seeds')
-    given = top.parse_args(argv)
-    try:
-        out = writable_folder(given.out)
-        made = dict(size=size_study, widths=widths_study, steps=steps_study, training=lambda: training_study(train_stages(out/'stages') | {11000: 'fashion_mnist-resnet'}))
-        record = run_study(made[given.study](), given.seeds, out/given.study)
-        record['command'] = f'python -m creativity.compare {given.study} --seeds {given.seeds}'
-        print('wrote', write_atomic(out/f'{given.study}.json', lambda f: f.write((json.dumps(record) + '\n').encode())))
-    except (ValueError, OSError) as e: sys.exit(f'creativity: error: {" ".join(str(e).split())}')
-
+    "`python -m creativity.compare size --seeds 16 --out out/studies`; an error is one line and exit code 2."
+    study_command(make_study, 'compare', argv)
 
 if __name__ == '__main__' and '__file__' in globals(): main()
 

@@ -481,11 +481,14 @@ def sample_shared(
     return todo
 
 # %% ../nbs/14_distributed.ipynb #62ff9c53
-def read_widths(text):
-    "Window widths from '5', '3,5,9' or a published name; ValueError if they are none."
-    words = text.split(',')
-    if not all(w.strip().isdigit() for w in words): return published_scales(text)
-    return int(words[0]) if len(words) == 1 else [int(w) for w in words]
+def read_widths(
+    text: str, # '5', '3,5,9', or a published name as 'mnist-unet'
+) -> int|list[int]: # window widths, lowest noise first
+    "Window widths in words; ValueError if they are none."
+    words = [w.strip() for w in text.split(',')]
+    if all(w.lstrip('+-').isdigit() for w in words): return int(words[0]) if len(words) == 1 else [int(w) for w in words]
+    try: return published_scales(','.join(words))
+    except ValueError as e: raise ValueError(f'{e}, or give widths, as 5 or 3,5,7') from None
 
 # %% ../nbs/14_distributed.ipynb #7c7a9bb6
 def run_sample(

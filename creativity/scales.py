@@ -454,12 +454,15 @@ def stored_memorisation() -> dict: # as `run_memorisation` writes it
 
 # %% ../nbs/08_scales.ipynb #54e08533
 def parser_of(
-    run: Callable, # a function with docments and plain defaults
+    run: Callable, # a function with docments, and plain defaults for its options
     parser: argparse.ArgumentParser, # its own, or a sub-parser
 ):
-    "Make a function's parameters options; their comments are the help."
+    "Make a function's parameters options, and words those without a default; their comments are the help."
     docs = docments(run)
     for name, p in inspect.signature(run).parameters.items():
+        if p.default is p.empty:
+            parser.add_argument(name, help=docs[name])
+            continue
         kind = dict(action='store_true') if p.default is False else dict(type=type(p.default), default=p.default)
         parser.add_argument(f'--{name}', help=f'{docs[name]} (default: {p.default})', **kind)
 

@@ -189,8 +189,12 @@ def test_study_command(tmp_path, monkeypatch, capsys):
     main(['size', '--seeds', '2', '--out', str(tmp_path/'s')])
     assert capsys.readouterr().out == f'wrote {tmp_path}/s/size.json\n'
     assert json.loads((tmp_path/'s'/'size.json').read_text())['command'] == 'python -m creativity.compare size --seeds 2'
-    with pytest.raises(SystemExit, match='creativity: error: seeds must'): main(['size', '--seeds', '0', '--out', str(tmp_path/'s')])
-    with pytest.raises(SystemExit, match='cannot write'): main(['size', '--out', str(tmp_path/'s'/'size.json'/'x')])
+    for line, says in ((['size', '--seeds', '0'], 'seeds must'), (['size', '--out', str(tmp_path/'s'/'size.json'/'x')], 'cannot write'),
+                       (['depth'], 'no study')):
+        with pytest.raises(SystemExit) as e: main([*line, *['--out', str(tmp_path/'s')]*('--out' not in line)])
+        err = capsys.readouterr().err
+        assert (e.value.code, err.count('\n')) == (2, 1)
+        assert f'creativity: error: {says}' in err
 
 
 @pytest.mark.parametrize('name', ['size', 'widths', 'steps', 'training'])
