@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'one_line', 'expected', 'Commands', 'top', 'main', 'command', 'wrote', 'check_least', 'run_demo',
-           'machine_class', 'read_scales', 'read_images', 'read_device', 'run_sample', 'run_data', 'list_data',
-           'run_dictionary', 'run_bench', 'run_train', 'run_calibrate', 'network_images', 'network_scales',
-           'run_compare', 'run_table1', 'read_image', 'run_explain']
+           'machine_class', 'read_images', 'read_device', 'run_sample', 'run_data', 'list_data', 'run_dictionary',
+           'run_bench', 'train_end', 'run_train', 'network_images', 'run_calibrate', 'network_scales', 'run_compare',
+           'run_table1', 'read_image', 'run_explain']
 
 # %% ../nbs/17_cli.ipynb #e45f71fc
 import inspect
@@ -75,12 +75,16 @@ def command(
 ) -> Callable: # a decorator
     "Make the function `run_NAME` the command NAME: its docments become the help of the options."
     def register(f):
+        "Register `f`, and leave it as it is."
         docs, sig = docments(f), inspect.signature(f)
         def option(p):
+            "The type of a parameter, with its help, as typer wants it."
             flag = [f'--{p.name}'] if p.annotation is bool else [] # no --no-NAME beside it
             if p.name == argument: return Annotated[p.annotation, typer.Argument(help=docs[p.name])]
             return Annotated[p.annotation, typer.Option(*flag, help=docs[p.name])]
-        def call(**given): f(*[given[p.name] for p in sig.parameters.values()])
+        def call(**given):
+            "Call `f` with the values from the command line."
+            f(*[given[p.name] for p in sig.parameters.values()])
         keywords = [p.replace(kind=p.KEYWORD_ONLY, annotation=option(p)) for p in sig.parameters.values()]
         call.__signature__ = inspect.Signature(keywords)
         call.__annotations__ = {p.name: p.annotation for p in keywords}
@@ -123,17 +127,6 @@ def machine_class(
     "A machine by its short name; ValueError if there is none."
     from creativity.machines import machine_named
     return machine_named(name)
-
-# %% ../nbs/17_cli.ipynb #f5c90a14
-def read_scales(
-    text: str, # '5', '3,3,5,7', or a published name as 'mnist-unet'
-) -> int|list[int]: # window widths, lowest noise first
-    "Window widths in words; ValueError if they are none."
-    from creativity.machines import published_scales
-    words = [w.strip() for w in text.split(',')]
-    if all(w.lstrip('+-').isdigit() for w in words): return int(words[0]) if len(words) == 1 else [int(w) for w in words]
-    try: return published_scales(','.join(words))
-    except ValueError as e: raise ValueError(f'{e}, or give widths: --scales 5 or --scales 3,5,7') from None
 
 # %% ../nbs/17_cli.ipynb #cc60578c
 def read_images(
@@ -181,9 +174,10 @@ def run_sample(
     import numpy as np
     from creativity.data import SETS, save_grid, set_name, write_atomic
     from creativity.diffusion import sample, samplers
+    from creativity.distributed import read_widths
     from creativity.networks import writable_folder
     kind, published = machine_class(machine), set_name(data) if set_name(data) in SETS else 'cifar10'
-    widths = k if k is not None else read_scales(scales or f'{published}-resnet')
+    widths = k if k is not None else read_widths(scales or f'{published}-resnet')
     if method not in samplers: raise ValueError(f'no method {method!r}: choose {", ".join(samplers)}')
     device, out, d = read_device(device), writable_folder(out), read_images(data, label, n, full)
     x = sample(kind(d.x.to(device), scales=widths), range(seed, seed + seeds), steps, method=method).float().cpu()
@@ -257,15 +251,25 @@ def run_bench(
     wrote(bench_files(result, out))
 
 # %% ../nbs/17_cli.ipynb #b8fb09ad
+def train_end(
+    card: dict, # of the network
+) -> str: # one line
+    "Where a training ended, and whether that is where it was planned from the start."
+    done, planned, later = card['steps'], card['recipe']['steps'], [str(begun) for begun, _ in card['plans'][1:]]
+    return (f'step {done:,} of {planned:,}' + ', ended early by --minutes or --stop'*(done < planned)
+            + (f'; planned anew at step {", ".join(later)}' if later else ''))
+
+# %% ../nbs/17_cli.ipynb #81f199de
 @command('creativity train --data fashion_mnist --subset --arch resnet --preset compact --minutes 30 --out out/resnet')
 def run_train(
-    data: str = 'fashion_mnist', # mnist, fashion_mnist, cifar10, or a folder or zip file of PNG and JPEG files
+    data: str = 'fashion_mnist', # mnist, fashion_mnist, cifar10, or a folder or zip file of PNG and JPEG files, such as CelebA's
     subset: bool = False, # the images in the package instead of the full set
     arch: str = 'resnet', # resnet, resnet-circular, unet or unet-attention
     preset: str = 'compact', # size: paper or compact
     unconditional: bool = False, # do not tell the network the class
     minutes: float|None = None, # time limit, over all starts of this run together
-    steps: int|None = None, # gradient steps; as many as fit into --minutes when left out
+    steps: int|None = None, # gradient steps, more than before extend a run; as many as fit into --minutes when left out
+    stop: int|None = None, # end at this step, as if the time were over
     batch: int = 32, # images a step
     lr: float = 2e-3, # learning rate after the warm-up
     ema: float = .999, # the averaged weights, which are the result, forget at this rate
@@ -274,17 +278,34 @@ def run_train(
     out: Path = Path('out/train'), # folder for checkpoint, loss curve, weights and card
 ):
     "Train a network; the same command goes on with a run that was stopped."
-    check_least(seed=(seed, 0), minutes=(1 if minutes is None else minutes, 1e-3), steps=(1 if steps is None else steps, 1))
-    from creativity.data import SETS, set_name
+    check_least(seed=(seed, 0), minutes=(1 if minutes is None else minutes, 1e-3), steps=(1 if steps is None else steps, 1), stop=(1 if stop is None else stop, 1))
     from creativity.networks import architectures, presets, train, writable_folder
     if arch not in architectures: raise ValueError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
     if preset not in presets: raise ValueError(f'no preset {preset!r}: choose {", ".join(presets)}')
     device, out = str(read_device(device)), writable_folder(out)
-    images = set_name(data) if set_name(data) in SETS else read_images(data)
-    train(images, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device)
+    net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device, stop=stop)
+    print(train_end(net.card))
     wrote([out/f for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')])
 
 # %% ../nbs/17_cli.ipynb #1539aa4a
+def network_images(
+    net, # a `Network`
+    data: str|None, # a set's name, or a folder or zip file; None: what the network was trained on
+    n: int|None, # how many images; None: all
+    subset: bool, # the images in the package instead of the full set
+): # `Images`
+    "The images for machines that are to be compared with a network; ValueError if it is conditional and they have no labels."
+    from creativity.networks import training_images
+    name = data or net.card.get('data', {}).get('name')
+    if not name: raise ValueError('the card does not say which images the network was trained on: give --data')
+    try: d = training_images(name, n, subset)
+    except (FileNotFoundError, ValueError) as e:
+        if data: raise
+        raise type(e)(f'{e}; the network was trained on {name}: say with --data where they are') from None
+    if net.classes and d.y is None: raise ValueError(f'the network is conditional, but the images of {d.name} have no labels')
+    return d
+
+# %% ../nbs/17_cli.ipynb #854fe6af
 @command('creativity calibrate --network fashion_mnist-resnet --subset --n 1000 --seeds 10 --out out/calibrate')
 def run_calibrate(
     network: str = 'fashion_mnist-resnet', # a network in the package, or the path of a .safetensors file
@@ -301,32 +322,19 @@ def run_calibrate(
 ):
     "Calibrate a machine's window widths on a network."
     check_least(seeds=(seeds, 1), seed=(seed, 0), steps=(steps, 1))
-    from creativity.data import SETS, set_name
+    from creativity.distributed import read_widths
     from creativity.networks import load_network
     from creativity.scales import calibration, save_calibration
     kind, device = machine_class(machine), read_device(device)
-    net, ks = load_network(network, str(device)), read_scales(widths)
-    name = data or net.card.get('data', {}).get('name', '')
-    d = read_images(name, n=n, full=not subset and set_name(name) in SETS)
+    net, ks = load_network(network, str(device)), read_widths(widths)
+    d = network_images(net, data, n, subset)
     m = kind(d.x.to(device), d.y if net.classes else None, net.schedule)
     c = calibration(net, m, ks if isinstance(ks, list) else [ks], steps, range(seed, seed + seeds), out=out)
-    words = ['creativity calibrate', f'--network {network}', f'--data {name}', '--subset'*subset, f'--n {n}'*(n is not None),
+    words = ['creativity calibrate', f'--network {network}', f'--data {Path(data).name if data else d.name}', '--subset'*subset, f'--n {n}'*(n is not None),
              f'--machine {machine}', f'--widths {widths}', f'--steps {steps}', f'--seeds {seeds}', f'--seed {seed}']
     print(','.join(map(str, c.scales)))
     stem = Path(network).stem if network.endswith('.safetensors') else network
     wrote([save_calibration(c, out/f'{stem}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset)])
-
-# %% ../nbs/17_cli.ipynb #a5e87b04
-def network_images(
-    net, # a `Network`
-    data: str|None, # a set's name, or a folder or zip file; None: what the network was trained on
-    n: int|None, # how many images; None: all
-    subset: bool, # the images in the package instead of the full set
-): # `Images`
-    "The images for machines that are to be compared with a network."
-    name = data or net.card.get('data', {}).get('name')
-    if not name: raise ValueError('the card does not say which images the network was trained on: give --data')
-    return read_images(name, n=n, full=not subset and not Path(name).exists())
 
 # %% ../nbs/17_cli.ipynb #65c163cd
 def network_scales(
@@ -334,11 +342,14 @@ def network_scales(
     scales: str|None = None, # as given: widths, or a published name
 ) -> int|list[int]: # window widths, lowest noise first
     "The widths that were asked for, else those calibrated on the network, else the published ones of its name."
+    from creativity.distributed import read_widths
     from creativity.scales import calibrated_scales, scales_file
-    if scales: return read_scales(scales)
+    if scales: return read_widths(scales)
     if scales_file(network).exists(): return calibrated_scales(network)
-    try: return read_scales(Path(network).stem)
-    except ValueError: raise ValueError(f'no widths are calibrated or published for {network}: give --scales, or run creativity calibrate') from None
+    try: return read_widths(Path(network).stem)
+    except ValueError:
+        there = f' --out {Path(network).parent}' if network.endswith('.safetensors') else ''
+        raise ValueError(f'no widths are calibrated or published for {network}: give --scales, or run creativity calibrate --network {network}{there}') from None
 
 # %% ../nbs/17_cli.ipynb #b800f676
 @command('creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --subset --n 1000 --seeds 10 --out out/compare')
@@ -366,7 +377,6 @@ def run_compare(
     kinds, device = {machine_class(w).__name__.removesuffix('Machine'): machine_class(w) for w in names}, read_device(device)
     net, widths = load_network(network, str(device)), network_scales(network, scales)
     d = network_images(net, data, n, subset)
-    if net.classes and d.y is None: raise ValueError(f'the network is conditional, but the images of {d.name} have no labels')
     made = {name: kind(d.x.to(device), d.y if net.classes else None, net.schedule, widths) for name, kind in kinds.items()}
     c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out)
     print(c)
@@ -439,7 +449,7 @@ def run_explain(
     out, d = writable_folder(out), read_images(data, label, n, full)
     x, how = read_image(image, tuple(d.x.shape[1:]))
     matplotlib.use('agg')
-    e = explain(x, kind(d.x, scales=k))
+    e = explain(x, kind(d.x, scales=k), progress=True)
     f = e.facts
     print(f'{image}: {how}')
     print(f'{f["sources"]} sources, {f["patches"]} patches; {f["consistent_foreground"]:.0%} of the foreground consistent; '

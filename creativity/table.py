@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 
 import creativity
 from .compare import Comparison, bootstrap_interval, compare, higher_is_better, scores
-from .data import Images, load, load_folder, write_atomic
+from .data import Images, load, write_atomic
 from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
-from .networks import Network, architectures, load_network, writable_folder
+from .networks import Network, architectures, load_network, training_images, writable_folder
 from .scales import read_calibration, scales_file
 
 # %% ../nbs/10_table.ipynb #2f44c2ca
@@ -67,9 +67,7 @@ def row_images(
     subset: bool = False, # the images in the package instead of the full set
 ) -> Images: # the machines' training images
     "The images of a row."
-    name = data or split_row(row)[0]
-    if data and Path(data).exists(): return load_folder(Path(data), n=n)
-    return load(str(name), n=n, full=not subset)
+    return training_images(data, n, subset) if data else load(split_row(row)[0], n=n, full=not subset)
 
 # %% ../nbs/10_table.ipynb #33129099
 def row_scales(

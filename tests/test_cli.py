@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import creativity
 from creativity import cli, demo
-from creativity.data import load, save_grid
+from creativity.data import load, save_grid, write_npz
 from creativity.machines import ELSMachine, LSMachine
 
 PROGRAM = [sys.executable, '-c', 'from creativity.cli import main; main()']
@@ -243,6 +243,73 @@ def test_train(run, tmp_path):
     refused(run('train --preset huge --steps 2'), 'choose paper')
     refused(run('train --data mnist --steps 2 --out n2'), 'creativity data mnist')
     refused(run('train --subset --steps 2 --out net/network.json/x'), 'net/network.json')
+
+
+@pytest.mark.parametrize('rest', ['--steps 3', '--steps 5 --stop 3'])
+def test_command_on_the_card_trains_the_same_network(run, rest):
+    "Of a run that ended early, was planned anew, and was extended after its end: all that the card says, in another folder."
+    line = 'train --data mnist --subset --arch resnet-circular --unconditional --batch 2 --lr 0.01 --seed 7'
+    ends = []
+    for plan in (rest, '--steps 4', '--steps 6'):
+        code, out, err = run(f'{line} {plan} --out a')
+        assert code == 0, err
+        ends.append(out.splitlines()[-2])
+    assert ends[0] == 'step 3 of 5, ended early by --minutes or --stop' if 'stop' in rest else 'step 3 of 3'
+    assert ends[1:] == ['step 4 of 4; planned anew at step 3', 'step 6 of 6; planned anew at step 3, 4']
+    card = json.loads(Path('a/network.json').read_text())
+    commands = card['command'].split(' && ')
+    assert len(commands) == 3
+    for c in commands: assert run(f'{c.removeprefix("creativity ")} --out b')[0] == 0
+    again = json.loads(Path('b/network.json').read_text())
+    assert (again['sha256'], again['plans']) == (card['sha256'], card['plans'])
+    refused(run(f'{line} --steps 5 --out a'), 'a run of 6 steps, but 5 were')
+
+
+def test_folder_of_images_from_training_to_comparison(run, tmp_path):
+    "What makes a row of a user's own images, such as CelebA's: larger than 32 pixels, not square, in a sub-folder, PNG and JPEG."
+    folder = tmp_path/'celeba'/'img_align'
+    folder.mkdir(parents=True)
+    for i, x in enumerate(load('cifar10', n=12).x):
+        pixels = Image.fromarray(((x + 1)*127.5).byte().permute(1, 2, 0).numpy())
+        pixels.resize((178, 218)).save(folder/f'{i}.{"jpg" if i % 3 else "png"}')
+    assert run('train --data celeba --batch 4 --steps 2 --out net')[0] == 0
+    card = json.loads(Path('net/network.json').read_text())
+    assert (card['name'], card['shape'], card['data']['images']) == ('celeba-resnet', [3, 32, 32], 11)
+    small = '--network net/network.safetensors --data celeba --seeds 2 --steps 2'
+    code, out, err = run(f'calibrate {small} --widths 3,5 --out cal')
+    assert code == 0, err
+    assert out.splitlines()[-1] == 'wrote cal/network-scales.json'
+    stored = json.loads(Path('cal/network-scales.json').read_text())
+    assert (stored['data'], stored['images']) == ('celeba', 12)
+    assert '--data celeba ' in stored['command']
+    assert run('calibrate --network net/network.safetensors --seeds 2 --steps 2 --widths 3,5 --out cal')[1] == out      # the card names it
+    code, out, err = run(f'compare {small} --network-steps 2 --scales 3 --out c')
+    assert code == 0, err
+    assert json.loads(Path('c/table.json').read_text())['images'] == 12
+    code, out, err = run(f'table1 --recompute faces-resnet {small} --network-steps 2 --n 5 --out t')
+    assert code == 0, err
+    assert json.loads(Path('t/table1.json').read_text())['rows']['faces-resnet']['images'] == 5
+    refused(run(f'compare {small} --subset --scales 3 --out d'), 'celeba', 'no subset')
+    refused(run(f'compare {small} --out d'), 'creativity calibrate --network net/network.safetensors --out net')
+    assert run(f'calibrate {small} --widths 3,5 --out net')[0] == 0
+    code, out, err = run(f'compare {small} --network-steps 2 --out d')
+    assert code == 0, err
+    assert json.loads(Path('d/table.json').read_text())['scales'] == stored['scales']
+    folder.parent.rename(tmp_path/'elsewhere')
+    refused(run('calibrate --network net/network.safetensors'), 'trained on celeba', '--data')
+
+
+def test_own_set_in_the_cache(run, monkeypatch):
+    "A full set that is not an official one: every command takes all of it, not a subset."
+    for split, n in (('train', 9), ('test', 256)): write_npz('mine', split, np.random.default_rng(n).integers(0, 256, (n, 32, 32), dtype=np.uint8))
+    assert run('train --data mine --batch 4 --steps 2 --out net')[0] == 0
+    small = '--network net/network.safetensors --data mine --seeds 1 --steps 2'
+    assert run(f'calibrate {small} --widths 3 --out cal')[0] == 0
+    assert json.loads(Path('cal/network-scales.json').read_text())['images'] == 9
+    assert run(f'compare {small} --network-steps 2 --scales 3 --out c')[0] == 0
+    assert json.loads(Path('c/table.json').read_text())['images'] == 9
+    write_npz('fashion_mnist', 'train', np.zeros((4, 28, 28), np.uint8), np.zeros(4))
+    refused(run('calibrate --n 2'), 'not from the official')
 
 
 def test_compare(run, tmp_path):
