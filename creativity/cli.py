@@ -352,7 +352,7 @@ def network_scales(
         raise ValueError(f'no widths are calibrated or published for {network}: give --scales, or run creativity calibrate --network {network}{there}') from None
 
 # %% ../nbs/17_cli.ipynb #b800f676
-@command('creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --subset --n 1000 --seeds 10 --out out/compare')
+@command('creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --subset --n 300 --seeds 8 --out out/compare')
 def run_compare(
     network: str = 'fashion_mnist-resnet', # a network in the package, or the path of a .safetensors file
     machines: str = 'bbels,ls,is', # is, es, ls, els or bbels, one or several

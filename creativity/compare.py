@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fingerprint', 'check_pair', 'spread_labels',
            'each_steps', 'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison',
-           'nearest_to_network', 'grid_figure', 'scatter_figure', 'compare_files', 'flow_scores', 'flow_r_figure',
-           'Study', 'run_study', 'study_figure', 'three_machines', 'size_study', 'widths_study', 'steps_study',
-           'train_stages', 'training_study', 'make_study', 'main', 'stored_study']
+           'nearest_to_network', 'grid_figure', 'scatter_figure', 'write_all', 'compare_files', 'flow_scores',
+           'flow_r_figure', 'Study', 'run_study', 'study_figure', 'three_machines', 'size_study', 'widths_study',
+           'steps_study', 'train_stages', 'training_study', 'make_study', 'main', 'stored_study']
 
 # %% ../nbs/10_compare.ipynb #4285d098
 import io
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import creativity
-from .data import Images, load, write_atomic
+from .data import Images, load
 from .diffusion import Denoiser, sample, samples, seed_noise
 from .machines import BBELSMachine, ISMachine, LSMachine, Machine, Scales, published_scales
 from .mosaic import nearest_image
@@ -319,6 +319,22 @@ def scatter_figure(
     return fig
 
 # %% ../nbs/10_compare.ipynb #6530faed
+def write_all(
+    out: str|Path, # folder
+    parts: dict[str, str|Figure], # file name -> text or figure, which is closed
+) -> list[Path]: # the files
+    "Write texts and figures, each whole or not at all; a one-line OSError if that cannot be."
+    content = {}
+    for name, part in parts.items():
+        if isinstance(part, Figure):
+            buf = io.BytesIO()
+            part.savefig(buf, format='png', dpi=150)
+            plt.close(part)
+        content[name] = part.encode() if isinstance(part, str) else buf.getvalue()
+    for name, data in content.items(): write_file(Path(out)/name, data)
+    return [Path(out)/name for name in content]
+
+# %% ../nbs/10_compare.ipynb #e918d312
 def compare_files(
     c: Comparison, # as from `compare`
     out: Path, # folder
@@ -329,11 +345,7 @@ def compare_files(
     figures = {'grid.png': grid_figure(c, title='The same noise through the network and the machines', data=data)}
     if len(c.machines) > 1: figures['scatter.png'] = scatter_figure(c, c.machines[0], c.machines[-1])
     record = dict(facts or {}, **c.facts, seeds=c.seeds, labels=c.labels, median=c.median, interval=c.interval, wins=c.wins, values=c.values)
-    texts = {'table.txt': f'{c}\n', 'table.json': json.dumps(record) + '\n'}
-    written = [write_atomic(Path(out)/name, lambda f, text=text: f.write(text.encode())) for name, text in texts.items()]
-    written += [write_atomic(Path(out)/name, lambda f, fig=fig: fig.savefig(f, format='png', dpi=150)) for name, fig in figures.items()]
-    for fig in figures.values(): plt.close(fig)
-    return written
+    return write_all(out, {'table.txt': f'{c}\n', 'table.json': json.dumps(record) + '\n'} | figures)
 
 # %% ../nbs/10_compare.ipynb #6ef28e78
 def flow_scores(

@@ -8,9 +8,10 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'from_noise', 'from_x0', 'from_v', 'from_score', 'beta_angles', 'BetaSchedule', 'read_config',
            'diffusers_schedule', 'diffusers_unet', 'from_diffusers', 'Network', 'noise_loss', 'label_batches',
            'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
-           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'check_same_run', 'resume',
-           'add_point', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card', 'read_weights',
-           'load_network', 'data_hash', 'is_own', 'training_images', 'training_sets', 'plan_steps', 'how_told', 'train']
+           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'begin_with', 'check_same_run',
+           'resume', 'add_point', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card',
+           'read_weights', 'load_network', 'data_hash', 'is_own', 'training_images', 'training_sets', 'plan_steps',
+           'how_told', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
@@ -469,7 +470,9 @@ class Recipe:
 
 # %% ../nbs/09_networks.ipynb #be06bc24
 @lru_cache(2)
-def epoch_order(seed, epoch, n): return np.random.default_rng([seed, 0, epoch]).permutation(n)
+def epoch_order(seed, epoch, n):
+    "The order of `n` images in an epoch: a function of seed and epoch alone."
+    return np.random.default_rng([seed, 0, epoch]).permutation(n)
 
 # %% ../nbs/09_networks.ipynb #2d308dbb
 def draw_batch(
@@ -604,6 +607,19 @@ def run_facts(
                 schedule=trainer.schedule.to_dict(), data=dict(name=data.name, images=len(data), sha256=data_hash(data)),
                 precision=str(trainer.precision or torch.float32).removeprefix('torch.'))
 
+# %% ../nbs/09_networks.ipynb #bc15e74f
+def begin_with(
+    net: nn.Module, # gets the weights
+    begin: str|Path|None, # a trained network of the same size: its name or the path of a .safetensors file; None: keep random ones
+) -> dict: # its name and hash
+    "Begin with a trained network's weights; ValueError if it is of another size. Only the padding may differ."
+    if begin is None: return dict(name=None, sha256=None)
+    first, size = load_network(begin), lambda net: (type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'})
+    if size(first.net) != size(net):
+        raise ValueError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
+    net.load_state_dict(first.net.state_dict())
+    return {k: first.card.get(k) for k in ('name', 'sha256')}
+
 # %% ../nbs/09_networks.ipynb #bce5b749
 def check_same_run(
     stored: dict, # state of a checkpoint
@@ -682,9 +698,10 @@ def train_command(
     preset: str, # size
 ) -> str: # a shell command, or several: one for each number of steps that was planned on the way
     "What trains this network again; a comment names what only Python can say."
-    r, how, plans = state['recipe'], state.get('how', {}), state.get('plans') or [[0, state['recipe']['steps']]]
+    r, how, first = state['recipe'], state.get('how', {}), state.get('begin', {}).get('name')
+    plans = state.get('plans') or [[0, state['recipe']['steps']]]
     words = [f'creativity train --data {shlex.quote(how.get("data") or state["data"]["name"])}', how.get('subset') and '--subset',
-             f'--arch {state["arch"]} --preset {preset}', not state['args']['classes'] and '--unconditional', '{}',
+             f'--arch {state["arch"]} --preset {preset}', not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
              f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}', how.get('device') and f'--device {how["device"]}']
     line = ' '.join(w for w in words if w).replace('{}', '--steps {}{}')
     ends = [*(begun for begun, _ in plans[1:]), state['step']]
@@ -704,7 +721,7 @@ def make_card(
                 predicts='noise', class_names=class_names if state['args']['classes'] else None, recipe=r,
                 steps=state['step'], images_seen=state['step']*r['batch'], minutes=round(state['seconds']/60, 1),
                 loss_times=loss_times, version=creativity.__version__, torch=torch.__version__,
-                command=train_command(state, preset), **{k: state[k] for k in keep})
+                command=train_command(state, preset), **{k: state[k] for k in keep}, **({'begin': state['begin']} if state.get('begin', {}).get('name') else {}))
 
 # %% ../nbs/09_networks.ipynb #22940f96
 def save_network(
@@ -858,6 +875,7 @@ def train(
     full: bool = True, # a named set: all its images; False: the subset in the package
     device: str = 'cpu', # where to train
     name: str|None = None, # of the network, None: '<data>-<arch>'
+    begin: str|Path|None = None, # a trained network of the same size, whose weights to begin with; the padding may differ
     stop: int|None = None, # end at this step, as if the time were over
     progress: bool = True, # show loss and images/s
     every: float = 30, # seconds between checkpoints
@@ -870,9 +888,10 @@ def train(
     path = writable_folder(out)/'checkpoint.safetensors'
     data, held_out = training_sets(data, held_out, conditional, full, device)
     net = build(arch, preset, data.x.shape[1], None if data.y is None else int(data.y.max()) + 1, seed, **changes)
+    first = begin_with(net, begin)
     trainer = Trainer(net, data, recipe, schedule or CosineSchedule(), mixed_precision(torch.device(device)))
     if steps is None: steps = read_state(path)['recipe']['steps'] if path.exists() else plan_steps(trainer, minutes)
     trainer.recipe = replace(recipe, steps=steps)
-    facts = dict(resume(trainer, path, run_facts(trainer, arch)), how=how)
+    facts = dict(resume(trainer, path, run_facts(trainer, arch) | dict(begin=first)), how=how)
     run_steps(trainer, path, facts, held_out, minutes, stop, progress, every)
     return save_network(trainer.mean, path.with_name('network.safetensors'), make_card(read_state(path), name, preset, data.classes))

@@ -20,10 +20,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import creativity
-from .compare import Comparison, bootstrap_interval, compare, higher_is_better, scores
-from .data import Images, load, write_atomic
+from .compare import Comparison, bootstrap_interval, compare, higher_is_better, scores, write_all
+from .data import Images, load
 from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
-from .networks import Network, architectures, load_network, training_images, writable_folder
+from .networks import Network, architectures, load_network, training_images, writable_folder, write_file
 from .scales import read_calibration, scales_file
 
 # %% ../nbs/10_table.ipynb #2f44c2ca
@@ -146,7 +146,7 @@ def measure(
         many=each_seed(c), few=each_seed(c, rider), network_itself=[round(scores(a, b)['r'], 5) for a, b in
             zip(c.images['network'], c.images[rider], strict=True)],
         command=row_command(row, network, data, n, subset, seeds, steps, network_steps), version=creativity.__version__)
-    if out is not None: write_atomic(Path(out)/'row.json', lambda f: f.write((json.dumps({row: record}) + '\n').encode()))
+    if out is not None: write_file(Path(out)/'row.json', (json.dumps({row: record}) + '\n').encode())
     return record
 
 # %% ../nbs/10_table.ipynb #e6df20ce
@@ -263,13 +263,11 @@ def table_files(
     quick: bool = False, # do the rows come from `quick_table`?
 ) -> list[Path]: # table1.png, table1.csv, table1.json and table1.txt
     "Write the table; a table1.json with all rows can take the place of the one in the package."
-    out, fig = writable_folder(out), table_figure(rows)
+    out = writable_folder(out)
     both = dict(rows=rows, quick=read_table(quick=True)) if not quick else dict(rows=read_table(), quick=rows)
     texts = {'table1.csv': table_csv(rows), 'table1.json': json.dumps(dict(format='creativity-table1/1', **both)) + '\n',
              'table1.txt': table_text(rows) + '\n\n' + table_text(rows, few=True) + '\n'}
-    written = [write_atomic(out/'table1.png', lambda f: fig.savefig(f, format='png', dpi=150))]
-    plt.close(fig)
-    return written + [write_atomic(out/name, lambda f, text=text: f.write(text.encode())) for name, text in texts.items()]
+    return write_all(out, {'table1.png': table_figure(rows)} | texts)
 
 # %% ../nbs/10_table.ipynb #c7733c72
 def quick_table(

@@ -328,7 +328,10 @@ def test_compare(run, tmp_path):
     refused(run('compare --network none'), "no network 'none'")
     refused(run('compare --subset --n 20 --out c/table.txt/x'), 'c/table.txt')
     for i, x in enumerate(load('mnist', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
-    refused(run('compare --data mine'), 'conditional', 'no labels')
+    for command in ('compare --data mine', 'calibrate --data mine', 'table1 --recompute fashion_mnist-resnet --data mine'):
+        refused(run(command), 'conditional', 'no labels')
+    (tmp_path/'file').write_text('')
+    refused(run('calibrate --subset --n 20 --out file/x'), 'cannot write')
 
 
 def test_table1(run, tmp_path):

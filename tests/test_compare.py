@@ -18,6 +18,7 @@ from creativity.compare import (
     run_study,
     scores,
     seed_file,
+    spread_labels,
     stored_study,
     study_figure,
     train_stages,
@@ -125,6 +126,36 @@ def test_full_disk_leaves_finished_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'write_file', full)
     with pytest.raises(OSError, match='No space left'): compare(NET, MACHINES, **ARGS, out=tmp_path)
     assert load_comparison(tmp_path).seeds == [0, 1]
+
+
+def test_full_disk_at_the_table(tmp_path, monkeypatch):
+    c, real = compare(NET, MACHINES, out=tmp_path, **ARGS), module.write_file
+
+    def full(path, data):
+        if path.name == 'table.json': raise OSError(f'cannot write {path}: No space left on device')
+        real(path, data)
+    monkeypatch.setattr(module, 'write_file', full)
+    with pytest.raises(OSError, match=r'cannot write .*table.json: No space left'): compare_files(c, tmp_path)
+    monkeypatch.setattr(module, 'write_file', real)
+    monkeypatch.setattr(module, 'sample', None)        # nothing is made anew
+    assert compare_files(compare(NET, MACHINES, out=tmp_path, **ARGS), tmp_path)[1].exists()
+
+
+def test_damaged_folder_is_named(tmp_path):
+    compare(NET, MACHINES, out=tmp_path, **ARGS)
+    for text in ('{"names": ', '3'):
+        (tmp_path/'comparison.json').write_text(text)
+        with pytest.raises(ValueError, match=r'comparison.json is damaged') as e: compare(NET, MACHINES, out=tmp_path, **ARGS)
+        assert '\n' not in str(e.value)
+
+
+def test_labels_are_spread_by_seed_or_as_given():
+    assert spread_labels(NET, [3, 4, 8]) == [1, 0, 0]
+    assert spread_labels(NET, [3, 4, 8], 1) == spread_labels(NET, [3, 4, 8], torch.tensor(1)) == [1, 1, 1]
+    assert spread_labels(NET, [3, 4], [0, 1]) == spread_labels(NET, [3, 4], torch.tensor([0, 1])) == [0, 1]
+    for wrong in ([0], [.5, 1.]):
+        with pytest.raises(ValueError, match='one for each of the 2 seeds') as e: spread_labels(NET, [3, 4], wrong)
+        assert '\n' not in str(e.value)
 
 
 def test_flow_of_a_denoiser_with_itself():
