@@ -640,3 +640,16 @@ def test_without_diffusers(tmp_path, monkeypatch):
     (tmp_path/'diffusion_pytorch_model.safetensors').write_bytes(b'')
     with pytest.raises(ImportError, match='pip install') as e: from_diffusers(tmp_path)
     assert one_line(e)
+
+
+def test_a_run_begins_with_a_trained_network(tmp_path):
+    first = tiny(tmp_path/'a', steps=20)
+    net = tiny(tmp_path/'b', steps=1, lr=1e-12, arch='resnet-circular', begin=tmp_path/'a'/'network.safetensors')
+    for p, q in zip(first.net.parameters(), net.net.parameters(), strict=True): assert torch.equal(p, q)
+    assert net.net.args['padding'] == 'circular'
+    assert net.card['begin'] == dict(name=first.card['name'], sha256=first.card['sha256'])
+    assert f'--begin {first.card["name"]} ' in net.card['command']
+    assert 'begin' not in first.card
+    with pytest.raises(ValueError, match='begin name'): tiny(tmp_path/'b', steps=2, lr=1e-12, arch='resnet-circular')
+    with pytest.raises(ValueError, match='cannot begin a'): tiny(tmp_path/'c', begin='mnist-resnet')
+    with pytest.raises(FileNotFoundError, match='no network'): tiny(tmp_path/'d', begin='mnist-resnot')
