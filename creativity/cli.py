@@ -267,6 +267,7 @@ def run_train(
     arch: str = 'resnet', # resnet, resnet-circular, unet or unet-attention
     preset: str = 'compact', # size: paper or compact
     unconditional: bool = False, # do not tell the network the class
+    begin: str|None = None, # begin with the weights of a network in the package, or of a .safetensors file; the padding may differ
     minutes: float|None = None, # time limit, over all starts of this run together
     steps: int|None = None, # gradient steps, more than before extend a run; as many as fit into --minutes when left out
     stop: int|None = None, # end at this step, as if the time were over
@@ -283,7 +284,7 @@ def run_train(
     if arch not in architectures: raise ValueError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
     if preset not in presets: raise ValueError(f'no preset {preset!r}: choose {", ".join(presets)}')
     device, out = str(read_device(device)), writable_folder(out)
-    net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device, stop=stop)
+    net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device, begin=begin, stop=stop)
     print(train_end(net.card))
     wrote([out/f for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')])
 

@@ -265,6 +265,17 @@ def test_command_on_the_card_trains_the_same_network(run, rest):
     refused(run(f'{line} --steps 5 --out a'), 'a run of 6 steps, but 5 were')
 
 
+def test_train_begins_with_a_network(run):
+    line = 'train --data fashion_mnist --subset --arch resnet-circular --batch 2 --steps 1 --seed 3'
+    assert run(f'{line} --begin fashion_mnist-resnet --out a')[0] == 0
+    card = json.loads(Path('a/network.json').read_text())
+    assert card['begin']['name'] == 'fashion_mnist-resnet'
+    assert run(f'{card["command"].removeprefix("creativity ")} --out b')[0] == 0
+    assert json.loads(Path('b/network.json').read_text())['sha256'] == card['sha256']
+    refused(run(f'{line} --out a'), 'begin name fashion_mnist-resnet, but None')
+    refused(run(f'{line} --begin mnist-unet --out c'), 'cannot begin a')
+
+
 def test_folder_of_images_from_training_to_comparison(run, tmp_path):
     "What makes a row of a user's own images, such as CelebA's: larger than 32 pixels, not square, in a sub-folder, PNG and JPEG."
     folder = tmp_path/'celeba'/'img_align'
