@@ -6,12 +6,13 @@
 __all__ = ['AxisRule', 'box_sum', 'same', 'classes', 'around', 'inside', 'continued', 'Plan', 'extend', 'Partial', 'partial_sums',
            'sums_torch', 'in_bits', 'bundle', 'blocks_of', 'partial_of', 'sums_compiled', 'sums_whole',
            'sums_translated', 'free_bytes', 'tiles', 'stream_torch', 'block_bytes', 'stream_compiled', 'stream_whole',
-           'doubtful', 'stream']
+           'doubtful', 'full_precision', 'stream']
 
 # %% ../nbs/06_engine.ipynb #754c7c09
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -413,6 +414,16 @@ def doubtful(
     return not bool((error*rivals/average <= 4e-5).all()) # NaN is a doubt, too
 
 # %% ../nbs/06_engine.ipynb #fc71603e
+@contextmanager
+def full_precision():
+    "Multiply float32 matrices with all their bits, whatever the program allows elsewhere."
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try: yield
+    finally: torch.set_float32_matmul_precision(before)
+
+# %% ../nbs/06_engine.ipynb #c894ebe4
+@full_precision()
 def stream(
     x: Tensor, # [B,C,H,W] query images, float32 or float64
     images: Tensor, # [N,C,H,W] training images
