@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['published', 'rider', 'split_row', 'row_network', 'row_images', 'row_scales', 'row_machines', 'each_seed',
            'row_command', 'measure', 'summary', 'read_table', 'row_title', 'table_lines', 'table_text', 'table_figure',
-           'table_csv', 'table_files', 'quick_table']
+           'read_causes', 'gain', 'table_csv', 'table_files', 'quick_table']
 
 # %% ../nbs/10_table.ipynb #46ff9723
 import csv
@@ -238,6 +238,20 @@ def table_figure(
     ax.grid(axis='x', alpha=.3)
     fig.legend(loc='outside upper center', ncols=3, fontsize=8)
     return fig
+
+# %% ../nbs/10_table.ipynb #f0eee61b
+def read_causes() -> list[dict]: # `row`, `changed`, and two records of it: `before` and `after`
+    "Stored pairs of measurements of a row that differ in one thing."
+    return json.loads((Path(creativity.__file__).parent/'assets'/'studies'/'causes.json').read_text())
+
+# %% ../nbs/10_table.ipynb #bb40bdba
+def gain(
+    cause: dict, # one of `read_causes`
+    machine: str = 'ELS', # whose r
+) -> tuple[float, float, float]: # median over the seeds of both, and its 95% interval
+    "How much a change adds to r, seed by seed."
+    one, two = (np.array(cause[k]['many'][machine]['r']) for k in ('before', 'after'))
+    return float(np.median(two - one)), *bootstrap_interval(two - one)
 
 # %% ../nbs/10_table.ipynb #9b182f92
 def table_csv(

@@ -10,8 +10,10 @@ from creativity.data import Images, save_grid
 from creativity.diffusion import CosineSchedule
 from creativity.networks import build, save_network
 from creativity.table import (
+    gain,
     measure,
     published,
+    read_causes,
     read_table,
     row_images,
     row_machines,
@@ -161,3 +163,17 @@ def test_stored_rows_are_sound():
             assert len(r['scales']) == 20
             assert r['command'].startswith(f'creativity table1 --recompute {row}')
             if r['weights'] and not row.startswith('faces'): assert r['weights'] == row_network(row).card['sha256']
+
+
+def test_causes_differ_in_one_thing():
+    for c in read_causes():
+        one, two = c['before'], c['after']
+        assert one['network'] == two['network'] == c['row'] in published
+        assert one['seeds'] == two['seeds'] == list(range(len(one['seeds'])))
+        assert one['labels'] == two['labels']
+        changed = [k for k in ('weights', 'images', 'scales', 'steps') if one[k] != two[k]]
+        assert changed == (['weights', 'scales'] if 'training' in c['changed'] else changed[:1] or 1)
+        mid, lo, hi = gain(c)
+        assert lo <= mid <= hi
+    same = dict(c, after=c['before'])
+    assert gain(same) == (0, 0, 0)
