@@ -611,14 +611,14 @@ def run_facts(
 def begin_with(
     net: nn.Module, # gets the weights
     begin: str|Path|None, # a trained network of the same size: its name or the path of a .safetensors file; None: keep random ones
-) -> dict: # its name and hash
+) -> dict: # its name, its hash, and how many images it had seen
     "Begin with a trained network's weights; ValueError if it is of another size. Only the padding may differ."
-    if begin is None: return dict(name=None, sha256=None)
+    if begin is None: return dict(name=None, sha256=None, images_seen=None)
     first, size = load_network(begin), lambda net: (type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'})
     if size(first.net) != size(net):
         raise ValueError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
     net.load_state_dict(first.net.state_dict())
-    return {k: first.card.get(k) for k in ('name', 'sha256')}
+    return {k: first.card.get(k) for k in ('name', 'sha256', 'images_seen')}
 
 # %% ../nbs/09_networks.ipynb #bce5b749
 def check_same_run(
