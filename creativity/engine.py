@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AxisRule', 'box_sum', 'same', 'classes', 'around', 'inside', 'continued', 'Plan', 'extend', 'Partial', 'partial_sums',
-           'sums_torch', 'in_bits', 'bundle', 'blocks_of', 'partial_of', 'sums_compiled', 'sums_whole',
-           'sums_translated', 'free_bytes', 'tiles', 'stream_torch', 'block_bytes', 'stream_compiled', 'stream_whole',
+           'sums_torch', 'in_bits', 'partial_of', 'sums_compiled', 'sums_whole', 'sums_whole_compiled',
+           'sums_translated', 'free_bytes', 'tiles', 'stream_torch', 'loop_bytes', 'stream_compiled', 'stream_whole',
            'doubtful', 'full_precision', 'stream']
 
 # %% ../nbs/06_engine.ipynb #754c7c09
@@ -20,7 +20,6 @@ import numpy as np
 import psutil
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 # %% ../nbs/06_engine.ipynb #46a265ed
 def box_sum(
@@ -193,8 +192,8 @@ def sums_torch(
     return total
 
 # %% ../nbs/06_engine.ipynb #d211be80
-try: from creativity.kernel import LANES, SIDE, scratch_size, sweep
-except ImportError: LANES, SIDE, scratch_size, sweep = 16, 4, None, None
+try: from creativity.kernel import LANES, SIDE, scratch_size, sweep, sweep_whole
+except ImportError: LANES, SIDE, scratch_size, sweep, sweep_whole = 16, 4, None, None, None
 
 # %% ../nbs/06_engine.ipynb #8657d125
 def in_bits(
@@ -202,28 +201,6 @@ def in_bits(
 ) -> float: # factor for images and query
     "With this factor, a squared distance is minus the logarithm to base 2 of a weight."
     return math.sqrt(math.log2(math.e)/2)/sigma
-
-# %% ../nbs/06_engine.ipynb #9ca3b2aa
-def bundle(
-    plan: Plan, # which windows are compared
-) -> int: # blocks of images that the compiled loops work on together
-    "One, as they work on neighbouring shifts together; `SIDE` where there is one shift only."
-    return SIDE if len(plan.shifts) == 1 else 1
-
-# %% ../nbs/06_engine.ipynb #ebf3f6b1
-def blocks_of(
-    images: Tensor, # [n,C,H,W] training images
-    plan: Plan, # how they go on past their border
-    scale: float, # what to multiply them with
-    dtype: torch.dtype = torch.float32, # of the distances
-) -> np.ndarray: # [blocks, ·], each H·columns·C·LANES numbers with a margin before and behind
-    "Training images as the compiled loops read them; the last block is filled up with images too far away to matter."
-    n, C, H, W = images.shape
-    full = F.pad(images.to(dtype)*scale, (0, 0, 0, 0, 0, 0, 0, -n % (LANES*bundle(plan))), value=1e6)
-    tile = full.reshape(-1, LANES, C, H, W).permute(0, 3, 4, 2, 1)[:, :, plan.d_cols.clamp(min=0)]
-    gone = plan.d_cols < 0
-    if gone.any(): tile = tile.masked_fill_(gone[:, None, None], 0)
-    return F.pad(tile.flatten(1), (SIDE*C*LANES,)*2).numpy()
 
 # %% ../nbs/06_engine.ipynb #10245122
 def partial_of(
@@ -244,23 +221,24 @@ def partial_of(
 
 # %% ../nbs/06_engine.ipynb #2bb679b6
 def sums_compiled(
-    x: Tensor, # [C,H,W] query image
-    blocks: np.ndarray, # from `blocks_of`, scaled by `signal·in_bits(sigma)`; its dtype is the precision of the distances
+    x: Tensor, # [C,H,W] query image; its dtype is the precision of the distances
+    images: Tensor, # [n,C,H,W] training images, one after the other in memory
     plan: Plan, # which windows are compared
-    signal: float, # signal level, not 0
+    a: float, # signal level
     sigma: float, # noise level
     stats: bool = False, # also the sums behind entropy, and the best candidate
     first: int = 0, # index of the first image
 ) -> Partial: # [H,W]
     "The same pass as `sums_torch`, in compiled loops over lanes of images."
-    (C, H, W), dtype, S = x.shape, torch.from_numpy(blocks[:0]).dtype, len(plan.shifts)
-    query = extend(x.to(dtype)*in_bits(sigma), torch.arange(H), plan.x_cols).permute(1, 2, 0).contiguous()
-    room = lambda n, value=0, dtype=dtype: torch.full((n,), value, dtype=dtype).numpy() # PyTorch's memory begins at a cache line
+    (C, H, W), n, S, signal = x.shape, len(images), len(plan.shifts), max(a, 1e-8) # a = 0 would divide the centres by 0
+    query = extend(x*in_bits(sigma), torch.arange(H), plan.x_cols).permute(1, 2, 0).contiguous()
+    room = lambda n, value=0, dtype=x.dtype: torch.full((n,), value, dtype=dtype).numpy() # PyTorch's memory begins at a cache line
     top, totals, best = room(H*W, 1e30), room(H*W*(C + 3), 0, torch.float64), room(H*W, 0, torch.int64)
-    sums, scratch = room(H*W*(C + 3)*LANES, 0, torch.float32), room(scratch_size(plan.k, W, query.shape[1]))
-    cutoff = blocks.dtype.type((16 + math.log(len(blocks)*LANES*max(1, plan.counts.max())))*math.log2(math.e))
-    sweep(query.numpy().ravel(), blocks, plan.shifts, plan.x_rows.numpy(), plan.d_rows.numpy(), plan.k, C, W, query.shape[1],
-          len(plan.d_cols), cutoff, top, sums, totals, best, scratch, stats)
+    sums, scratch = room(H*W*(C + 3)*LANES, 0, torch.float32), room(scratch_size(plan.k, (C, H, W), (len(plan.x_cols), len(plan.d_cols)), S == 1))
+    number = lambda v: top.dtype.type(v)
+    cutoff = number((16 + math.log(n*max(1, plan.counts.max())))*math.log2(math.e))
+    sweep(query.numpy().ravel(), images.numpy().ravel(), plan.shifts, plan.x_rows.numpy(), plan.d_rows.numpy(), plan.d_cols.numpy(),
+          number(signal*in_bits(sigma)), (plan.k, C, H, W), query.shape[1], cutoff, top, sums, totals, best, scratch, stats)
     return partial_of(top, totals, best, x.shape, S, signal*in_bits(sigma), first)
 
 # %% ../nbs/06_engine.ipynb #f6702a84
@@ -278,6 +256,21 @@ def sums_whole(
     p = partial_sums(logits[None, None], images.flatten(1).T[:, None, None], first, 0, stats)
     p.num = p.num.reshape(x.shape)
     return p
+
+# %% ../nbs/06_engine.ipynb #6aaf2a21
+def sums_whole_compiled(
+    x: Tensor, # [C,H,W] query image
+    images: Tensor, # [n,C,H,W] training images, one after the other in memory
+    a: float, # signal level
+    sigma: float, # noise level
+    stats: bool, # not looked at: these sums are always made
+    first: int, # index of the first image
+) -> Partial: # [1,1] and num [C,H,W]: one belief for all pixels
+    "The same as `sums_whole`, in compiled loops; float64."
+    totals, num, best = torch.tensor([-math.inf, 0, 0, 0], dtype=torch.float64), torch.zeros(x.numel(), dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    sweep_whole(x.double().contiguous().numpy().ravel(), images.numpy().ravel(), a, 1/(2*sigma**2), totals.numpy(), num.numpy(), best.numpy())
+    top, z, s1, s2 = totals[:, None, None]
+    return Partial(top, z, num.reshape(x.shape), s1, s2, torch.stack([first + best, torch.zeros_like(best)])[..., None])
 
 # %% ../nbs/06_engine.ipynb #ae0f9386
 def sums_translated(
@@ -341,44 +334,36 @@ def stream_torch(
     return totals
 
 # %% ../nbs/06_engine.ipynb #07afbaa4
-def block_bytes(
+def loop_bytes(
     plan: Plan, # which windows are compared
     C: int, # channels
     dtype: torch.dtype = torch.float32, # of the distances
-) -> tuple[int, int]: # of a bundle of blocks; of sums, rows and query of all threads
-    "Memory that the compiled loops take."
-    (H, W), size, cols = plan.shape, dtype.itemsize, len(plan.x_cols)
-    rows = LANES*(SIDE*(cols + 1) + plan.k + 2*SIDE*(W + 1)*(plan.k + 1))
-    thread = H*W*(C + 3)*(4*LANES + 16) + size*(rows + 2*C*H*cols + H*W*2)
-    return bundle(plan)*LANES*C*H*size*(W + 2*len(plan.d_cols)), torch.get_num_threads()*thread
+) -> int: # on all threads
+    "Memory that the compiled loops take: sums, rows, query and blocks; it does not grow with the number of images."
+    (H, W), size, cols = plan.shape, dtype.itemsize, (len(plan.x_cols), len(plan.d_cols))
+    rows = LANES*(SIDE*(cols[0] + 1) + plan.k + 2*SIDE*(W + 1)*(plan.k + 1))
+    blocks = LANES*C*(H*cols[1] + 2*SIDE)*(SIDE if len(plan.shifts) == 1 else 1)
+    return torch.get_num_threads()*(H*W*(C + 3)*(4*LANES + 16) + size*(rows + blocks + 2*C*H*cols[0] + H*W*2))
 
 # %% ../nbs/06_engine.ipynb #02b203b6
 def stream_compiled(
-    x: Tensor, # [B,C,H,W] query images
+    x: Tensor, # [B,C,H,W] query images; their dtype is the precision of the distances
     images: Tensor, # [N,C,H,W] training images
     plan: Plan, # which windows are compared
     a: list[float], # signal level of each query
     sigma: list[float], # noise level of each query
     stats: bool, # also the sums behind entropy, and the best candidate
-    max_bytes: int, # memory budget
-    dtype: torch.dtype = torch.float32, # of the distances
 ) -> list[Partial]: # one for each query
-    "The sums of every query, by `sums_compiled`, one thread for each core, tile after tile. Queries at one noise level share the blocks."
-    (N, C, H, W), threads, group = images.shape, torch.get_num_threads(), bundle(plan)
-    totals = [Partial.empty(C, H, W) for _ in x]
-    signal = [max(v, 1e-8) for v in a] # a = 0 would divide the centres by 0
-    each, fixed = block_bytes(plan, C, dtype)
-    with ThreadPoolExecutor(threads) as pool:
-        for s in tiles(-(-N//(LANES*group)), each, max_bytes - fixed, 128//group):
-            images_s, made = images[s.start*LANES*group:s.stop*LANES*group], None
-            for b in sorted(range(len(x)), key=lambda b: (signal[b], sigma[b])):
-                if made != (signal[b], sigma[b]): blocks = None # before the next ones are made
-                if blocks is None: blocks, made = blocks_of(images_s, plan, signal[b]*in_bits(sigma[b]), dtype), (signal[b], sigma[b])
-                cut = np.array_split(np.arange(len(blocks)//group), min(threads, len(blocks)//group))
-                jobs = [pool.submit(sums_compiled, x[b], blocks[c[0]*group:(c[-1] + 1)*group], plan, signal[b], sigma[b], stats,
-                                    (s.start + int(c[0]))*LANES*group) for c in cut]
-                for j in jobs: totals[b].merge_(j.result())
-            blocks = jobs = None
+    "The sums of every query, by `sums_compiled`, a part of the images for each thread."
+    images, totals, whole = images.contiguous(), [], LANES*(SIDE if len(plan.shifts) == 1 else 1)
+    each = -(-len(images)//(whole*torch.get_num_threads()))*whole # images of a thread: whole blocks
+    parts = range(0, len(images), each)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        for q, signal, noise in zip(x, a, sigma, strict=True):
+            jobs = [pool.submit(sums_compiled, q, images[i:i + each], plan, signal, noise, stats, i) for i in parts]
+            total = Partial.empty(*q.shape)
+            for j in jobs: total.merge_(j.result())
+            totals.append(total)
     return totals
 
 # %% ../nbs/06_engine.ipynb #623a2e4a
@@ -390,16 +375,20 @@ def stream_whole(
     sigma: list[float], # noise level of each query
     stats: bool, # also the sums behind entropy, and the best candidate
     max_bytes: int, # memory budget
+    backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
 ) -> list[Partial]: # one for each query
-    "The sums of every query, by `sums_whole` or `sums_translated`, tile after tile."
-    (N, C, H, W) = images.shape
-    totals = []
-    for xb, ab, sb in zip(x, a, sigma, strict=True):
+    "The sums of every query: IS in compiled loops where they can run, otherwise tile after tile."
+    (N, C, H, W), threads = images.shape, torch.get_num_threads()
+    fast = sums is sums_whole and backend != 'torch' and sweep_whole is not None and x.device.type == 'cpu'
+    run, images = (sums_whole_compiled, images.contiguous()) if fast else (sums, images)
+    parts = list(tiles(N, 1, N, -(-N//threads)) if fast else tiles(N, 8*H*W*(6*C + 6), max_bytes, 1024))
+    def whole(q, signal, noise):
         total = Partial.empty(C, 1, 1, x.device)
         total.num = total.num.expand(C, H, W).clone()
-        for s in tiles(N, 8*H*W*(6*C + 6), max_bytes, 1024): total.merge_(sums(xb, images[s], ab, sb, stats, s.start))
-        totals.append(total)
-    return totals
+        with ThreadPoolExecutor(threads) as pool:
+            for p in (pool.map if fast else map)(lambda s: run(q, images[s], signal, noise, stats, s.start), parts): total.merge_(p)
+        return total
+    return [whole(*query) for query in zip(x, a, sigma, strict=True)]
 
 # %% ../nbs/06_engine.ipynb #0bc707ad
 def doubtful(
@@ -436,15 +425,15 @@ def stream(
 ) -> list[Partial]: # one for each query
     "The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where float32 would not do."
     max_bytes = max_bytes or free_bytes(x.device)
-    need = lambda dtype: sum(block_bytes(plan, x.shape[1], dtype))
+    need = lambda dtype: loop_bytes(plan, x.shape[1], dtype)
     able = lambda dtype: sweep is not None and x.device.type == 'cpu' and x.dtype == torch.float32 and need(dtype) <= max_bytes
     if backend == 'compiled' and x.dtype == torch.float32 and not able(torch.float32):
         raise ValueError(f'the compiled loops need numba, a CPU and max_bytes of at least {need(torch.float32)}, got {max_bytes} on {x.device}')
     fast = able(torch.float32) and backend != 'torch'
-    totals = (stream_compiled if fast else stream_torch)(x, images, plan, a, sigma, stats, max_bytes)
+    run = lambda fast, x, *levels: stream_compiled(x, images, plan, *levels, stats) if fast else stream_torch(x, images, plan, *levels, stats, max_bytes)
+    totals = run(fast, x, a, sigma)
     if x.dtype == torch.float64: return totals
     for b, total in enumerate(totals):
         if not doubtful(total, sigma[b]): continue
-        again = x[b:b + 1].double(), images, plan, a[b:b + 1], sigma[b:b + 1], stats, max_bytes
-        totals[b], = stream_compiled(*again, torch.float64) if fast and able(torch.float64) else stream_torch(*again)
+        totals[b], = run(fast and able(torch.float64), x[b:b + 1].double(), a[b:b + 1], sigma[b:b + 1])
     return totals

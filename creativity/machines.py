@@ -109,7 +109,7 @@ class Machine(Denoiser):
         self.scales, self.max_bytes, self.backend = check_scales(scales), max_bytes, backend
         order = torch.arange(len(images)) if labels is None else labels.cpu().argsort(stable=True)
         self.order = order.to(images.device) # classes lie side by side: a class is a slice
-        images = images if images.dtype == torch.float64 else images.float()
+        images = (images if images.dtype == torch.float64 else images.float()).contiguous()
         self.images = images if labels is None else images[self.order]
         self.classes = {} if labels is None else class_slices(labels.cpu()[order])
         if not callable(self.scales) and scales is not None:
@@ -217,7 +217,7 @@ class WholeMachine(Machine):
     def width(self, t, k=None): return 0
 
     def sums(self, x, images, k, a, sigma, stats):
-        return stream_whole(type(self).candidates, x, images, a, sigma, stats, self.max_bytes or free_bytes(self.device))
+        return stream_whole(type(self).candidates, x, images, a, sigma, stats, self.max_bytes or free_bytes(self.device), self.backend)
 
     def read(self, p, part, k):
         "The `Belief` [C,H,W] that a `Partial` holds: the same for all pixels."

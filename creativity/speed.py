@@ -158,7 +158,7 @@ class Meter:
 
 # %% ../nbs/13_speed.ipynb #14190e73
 def ceilings() -> dict[str, float]: # what this machine does at best, in billions a second
-    "Speed of a matrix product, of copying, and of exponentials (of PyTorch, and of the kernel on all threads), measured on the spot."
+    "Speed of a matrix product, of copying, of reading, and of exponentials (of PyTorch, and of the kernel on all threads), measured on the spot."
     x, big, line = torch.randn(1024, 1024), torch.randn(2**24), torch.randn(2**16)
     def best(f, work): # the fastest of five
         f()
@@ -168,7 +168,7 @@ def ceilings() -> dict[str, float]: # what this machine does at best, in billion
             f()
             times.append(time.perf_counter() - start)
         return work/min(times)/1e9
-    found = {'matrix product, GFLOP/s': best(lambda: x @ x, 2*1024**3), 'copying, GB/s': best(lambda: big.clone(), 8*2**24),
+    found = {'matrix product, GFLOP/s': best(lambda: x @ x, 2*1024**3), 'copying, GB/s': best(lambda: big.clone(), 8*2**24), 'reading, GB/s': best(lambda: big.sum(), 4*2**24),
              'exponentials, G/s': best(lambda: [line.exp() for _ in range(50)], 50*2**16)}
     try: from creativity.kernel import exp2_all
     except ImportError: return found
@@ -178,15 +178,17 @@ def ceilings() -> dict[str, float]: # what this machine does at best, in billion
 
 # %% ../nbs/13_speed.ipynb #a6bec7ba
 def bound_ns(
-    plan: Plan, # which windows are compared
-    C: int, # channels
+    plan: Plan|None, # which windows are compared; None: whole images (IS)
+    shape: tuple, # (C,H,W) of an image
     best: dict[str, float], # from `ceilings`
 ) -> float: # ns
     "What a pair costs at least, on this machine."
+    (C, H, W), flops, read = shape, best['matrix product, GFLOP/s'], best['reading, GB/s']
+    if plan is None: return max(2*5*C*H*W/flops, 4*C*H*W/read)
     s, k = plan.shifts, plan.k
     h, w = s[:, 3] - s[:, 2], s[:, 5] - s[:, 4]
     F, R = ((h + k - 1)*(w + k - 1)).sum()/plan.pairs, ((h + k - 1)*w).sum()/plan.pairs
-    return ((3*C - 1)*F + 2*R + 4 + 2*C)/best['matrix product, GFLOP/s'] + 1/best['exponentials, G/s']
+    return max(((3*C - 1)*F + 2*R + 4 + 2*C)/flops + 1/best['exponentials, G/s'], 4*C*H*W/plan.pairs/read)
 
 # %% ../nbs/13_speed.ipynb #65f95955
 def time_of_width(
@@ -259,21 +261,23 @@ class Bench:
         "The machine's engine paths: name -> machine."
         kind = work[machine][0]
         make = lambda part, backend: kind(part, max_bytes=self.max_bytes, backend=backend)
-        if self.device != 'cpu' or machine == 'IS': return {'torch': make(images, None)}
-        return {'torch': make(images[:self.few//3], 'torch'), 'compiled': make(images, 'compiled')}
+        if self.device != 'cpu': return {'torch': make(images, None)}
+        return {'torch': make(images[:self.few//3] if machine != 'IS' else images, 'torch'), 'compiled': make(images, 'compiled')}
 
     def width(self, machine, images, photo, k, t):
         "Rows for one machine and width: textbook, and each way of the engine."
+        if machine in ('LS', 'IS'): images = many(images, 10*len(images)) # a candidate costs a thousandth there: without more of them, one times the calls
         x, ways = noisy(photo, t), self.ways(machine, images)
         schedule = next(iter(ways.values())).schedule
         a, sigma = schedule.a(t).item(), schedule.sigma(t).item()
         plan = None if machine == 'IS' else next(iter(ways.values())).plan(k)
         each = 1 if plan is None else plan.pairs
         for m in ways.values(): type(m)(m.images[:80], backend=m.backend).denoise(x, t, k=k) # compile, touch
-        runs = {'textbook': (partial(work[machine][1], x[0], images[:self.few], a, sigma, k), each*len(images[:self.few]))}
+        part = images if machine == 'IS' else images[:self.few]
+        runs = {'textbook': (partial(work[machine][1], x[0], part, a, sigma, k), each*len(part))}
         runs |= {way: (partial(m.denoise, x, t, k=k), each*len(m.images)) for way, m in ways.items()}
-        bound = None if plan is None else bound_ns(plan, len(x[0]), self.best)
-        return compare_ways(machine, runs, self.repeats, k=k, t=t, C=len(x[0]), side=x.shape[-1], n=len(images), bound_ns=bound)
+        return compare_ways(machine, runs, self.repeats, k=k, t=t, C=len(x[0]), side=x.shape[-1], n=len(images),
+                            bound_ns=bound_ns(plan, x[0].shape, self.best))
 
     def belief(self, images, photo, k, t):
         "Rows for the mean alone and for the whole belief."
@@ -289,7 +293,7 @@ class Bench:
         each = sum(m.plan(k).pairs for k in scales)
         runs = {way: (partial(sample, m, images.new_zeros(1, *images.shape[1:]) + seed_noise([0], images.shape[1:]).to(images), len(scales)),
                       each*len(m.images)) for way, m in machines.items()}
-        bound = sum(bound_ns(m.plan(k), images.shape[1], self.best)*m.plan(k).pairs for k in scales)/each
+        bound = sum(bound_ns(m.plan(k), images.shape[1:], self.best)*m.plan(k).pairs for k in scales)/each
         return compare_ways('schedule', runs, 1, C=images.shape[1], side=images.shape[-1], n=len(images), bound_ns=bound)
 
     def growth(self, images, photo, sizes, k=5, t=.3):
@@ -376,7 +380,8 @@ def bench_summary(
     for r in result['rows']:
         if r['way'] != 'compiled' or not r.get('bound_ns'): continue
         images = 'colour' if r['C'] == 3 else 'grey'
-        what = f'20 steps, published widths, {images}, {r["n"]:,} images' if r['machine'] == 'schedule' else f'{r["machine"]}, {images}, windows {r["k"]}×{r["k"]}'
+        size = f'windows {r["k"]}×{r["k"]}' if r.get('k') else 'whole images'
+        what = f'20 steps, published widths, {images}, {r["n"]:,} images' if r['machine'] == 'schedule' else f'{r["machine"]}, {images}, {size}'
         lines.append(f'{what:51}{r["ns_a_pair"]:>10.2f}{r["ratio"]:>14.1f}{r["ns_a_pair"]/r["bound_ns"]:>9.1f}')
     return '\n'.join(lines)
 

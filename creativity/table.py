@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['published', 'rider', 'split_row', 'row_network', 'row_images', 'row_scales', 'row_machines', 'each_seed',
-           'row_command', 'measure', 'summary', 'read_table', 'row_title', 'table_lines', 'table_text', 'table_figure',
-           'read_causes', 'gain', 'table_csv', 'table_files', 'quick_table']
+           'row_command', 'stored_row', 'joined', 'measure', 'summary', 'read_table', 'row_title', 'table_lines',
+           'table_text', 'table_figure', 'read_causes', 'gain', 'table_csv', 'table_files', 'quick_table']
 
 # %% ../nbs/10_table.ipynb #46ff9723
 import csv
@@ -121,6 +121,28 @@ def row_command(
     return ' '.join(w for w in words if w)
 
 # %% ../nbs/10_table.ipynb #7d6c052f
+def stored_row(
+    row: str, # a key of `published`
+    how: dict, # weights, data, widths, steps, …: as in a record
+) -> dict|None: # its record
+    "The row of the package's table, if it was measured in just this way."
+    record = read_table().get(row)
+    return record if record and all(record[k] == v for k, v in how.items() if k != 'version') else None
+
+# %% ../nbs/10_table.ipynb #b467b6ed
+def joined(
+    a: dict, # a record
+    b: dict, # another one, measured in the same way from other seeds
+) -> dict: # of all seeds, by their ids
+    "Two records of a row in one; what else they say is `b`'s."
+    seeds = a['seeds'] + b['seeds']
+    order = sorted(range(len(seeds)), key=seeds.__getitem__)
+    def both(x, y):
+        if isinstance(x, dict): return {k: both(x[k], y[k]) for k in x}
+        return None if x is None else [(x + y)[i] for i in order]
+    return b | {k: both(a[k], b[k]) for k in ('seeds', 'labels', 'many', 'few', 'network_itself')}
+
+# %% ../nbs/10_table.ipynb #b50f76f7
 def measure(
     row: str, # a key of `published`
     network: str|Path|None = None, # path of a .safetensors file; None: the network of that name in the package
@@ -132,20 +154,23 @@ def measure(
     network_steps: int = 150, # of the network
     out: str|Path|None = None, # folder: finished seeds and row.json; a row that was stopped goes on
     progress: bool = True, # a progress bar
+    extend: bool = False, # take over the seeds of the package's table, if it was measured in the same way
 ) -> dict: # the record of the row, ready for JSON
     "Measure one row from weights and images."
     net, (scales, whence), d = row_network(row, network), row_scales(row, network), row_images(row, data, n, subset)
-    seeds = seeds or (100 if net.classes else 25)
     machines = row_machines(net, d, scales)
-    c = compare(net, {**machines, rider: net}, seeds, steps, network_steps, out=out, progress=progress)
-    used = len(d) if c.labels is None else min(s.stop - s.start for s in machines['ELS'].classes.values())
-    record = dict(
-        network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=subset,
-        images=len(d), candidates_from=used, machines={k: type(m).__name__ for k, m in machines.items()}, scales=scales,
-        scales_from=whence, steps=steps, network_steps=network_steps, seeds=c.seeds, labels=c.labels,
-        many=each_seed(c), few=each_seed(c, rider), network_itself=[round(scores(a, b)['r'], 5) for a, b in
-            zip(c.images['network'], c.images[rider], strict=True)],
-        command=row_command(row, network, data, n, subset, seeds, steps, network_steps), version=creativity.__version__)
+    used = min(s.stop - s.start for s in machines['ELS'].classes.values()) if net.classes else len(d)
+    how = dict(network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=subset,
+        images=len(d), candidates_from=used, machines={k: type(m).__name__ for k, m in machines.items()}, scales=list(scales),
+        scales_from=whence, steps=steps, network_steps=network_steps, version=creativity.__version__)
+    ids, known = range(seeds or (100 if net.classes else 25)), stored_row(row, how) if extend else None
+    fresh = [i for i in ids if not known or i not in known['seeds']]
+    if not fresh: return known
+    c = compare(net, {**machines, rider: net}, fresh, steps, network_steps, out=out, progress=progress)
+    record = how | dict(seeds=c.seeds, labels=c.labels, many=each_seed(c), few=each_seed(c, rider), network_itself=[round(scores(a, b)['r'], 5)
+        for a, b in zip(c.images['network'], c.images[rider], strict=True)])
+    if known: record = joined(known, record)
+    record |= dict(command=row_command(row, network, data, n, subset, len(record['seeds']), steps, network_steps))
     if out is not None: write_file(Path(out)/'row.json', (json.dumps({row: record}) + '\n').encode())
     return record
 

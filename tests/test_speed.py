@@ -59,7 +59,7 @@ def test_the_other_baselines_agree_with_their_machines(shape):
 def test_the_bound_grows_with_the_differences_around_a_window():
     best = ceilings()
     machine = BBELSMachine(torch.zeros(1, 3, 32, 32))
-    bounds = [bound_ns(machine.plan(k), 3, best) for k in (1, 3, 9, 17)]
+    bounds = [bound_ns(machine.plan(k), machine.shape, best) for k in (1, 3, 9, 17)]
     assert bounds == sorted(bounds)
     assert bounds[0] >= (3*3 - 1)/best['matrix product, GFLOP/s']
 

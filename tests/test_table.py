@@ -69,6 +69,19 @@ def test_row_is_measured_and_goes_on(toy, tmp_path):
     with pytest.raises(ValueError, match='another steps'): measure(**{**toy, 'steps': 3}, out=out)
 
 
+def test_a_row_grows_by_the_seeds_it_lacks(toy, tmp_path, monkeypatch):
+    two, three, out = measure(**{**toy, 'seeds': 2}), measure(**toy), tmp_path/'row'
+    monkeypatch.setattr(table, 'read_table', lambda: {toy['row']: two})
+    assert measure(**toy, out=out, extend=True) == three
+    assert [p.name for p in out.glob('seed_*')] == ['seed_000002.npz']
+    assert measure(**{**toy, 'seeds': 1}, extend=True) == two
+    four = measure(**{**toy, 'steps': 3}, extend=True)
+    assert four == measure(**{**toy, 'steps': 3}) != three # measured in another way: nothing is taken over
+    backwards = table.joined(measure(**{**toy, 'seeds': 3}), two | dict(seeds=[8, 7]))
+    assert backwards['seeds'] == [0, 1, 2, 7, 8]
+    assert backwards['many']['ELS']['r'][3:] == two['many']['ELS']['r'][::-1]
+
+
 def test_rider_is_the_network_at_few_steps(toy):
     r = measure(**{**toy, 'network_steps': 2})
     assert r['many'] == r['few']
