@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LANES', 'FLAGS', 'options', 'SIDE', 'FLUSH', 'TOGETHER', 'Vector', 'VectorModel', 'pointer', 'ahead', 'load', 'store',
            'splat', 'operation', 'any_below', 'narrow', 'as_in', 'power_of_two', 'exp2', 'compiled', 'inlined',
-           'exp2_all', 'transpose', 'gather', 'lay_out', 'go_on', 'column', 'pixel', 'squares', 'column_of', 'pixel_of',
+           'exp2_all', 'transpose', 'gather', 'lay_out', 'column', 'pixel', 'squares', 'column_of', 'pixel_of',
            'squares_of', 'store_four', 'differences', 'differences_apart', 'differences_any', 'sum_few', 'sum_along',
            'windows', 'windows_apart', 'rows_of_windows', 'row_tails', 'grow_heads', 'improve', 'look', 'add_centres',
            'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'blot', 'clear', 'sum_across', 'scratch_size',
@@ -202,40 +202,27 @@ def transpose(typing, p, each, factor, out, step):
 
 # %% ../nbs/06_kernel.ipynb #77186a99
 @compiled
-def gather(p, each, n, m, factor, out):
+def gather(p, each, n, m, factor, out, step):
     "The same for m numbers of n lines; lines that are not there are too far away to matter."
     for lane in range(LANES):
-        for i in range(m): out[i*LANES + lane] = factor*p[lane*each + i] if lane < n else 1e6
+        for i in range(m): out[i*step + lane] = factor*p[lane*each + i] if lane < n else 1e6
 
 # %% ../nbs/06_kernel.ipynb #398cd228
 @compiled
-def lay_out(p, n, C, H, W, left, width, factor, beside, block):
-    "n images [C,H,W], times a factor, as a block [H,width,C,LANES] with `left` columns before them; `beside` is room for `LANES` vectors."
-    for c in range(C):
-        to, column, images = ahead(block, (left*C + c)*LANES), 0, ahead(p, c*H*W)
-        for j in range(0, H*W, LANES):
-            m = min(LANES, H*W - j)
-            if n >= LANES and column + LANES <= W: # sixteen columns of one row
-                transpose(ahead(images, j), C*H*W, factor, to, C*LANES)
-                column += LANES
-                to = ahead(to, LANES*C*LANES)
-            else:
-                if n >= LANES and m == LANES: transpose(ahead(images, j), C*H*W, factor, beside, LANES)
-                else: gather(ahead(images, j), C*H*W, n, m, factor, beside)
-                for i in range(m):
-                    if column == W: to, column = ahead(to, (width - W)*C*LANES), 0
-                    store(to, 0, load(beside, i*LANES))
-                    to, column = ahead(to, C*LANES), column + 1
-            if column == W: to, column = ahead(to, (width - W)*C*LANES), 0
-
-# %% ../nbs/06_kernel.ipynb #355dc223
-@compiled
-def go_on(block, H, C, left, columns):
-    "Past the border of a circular image its columns come again: copy them to where they are met."
+def lay_out(p, n, C, H, W, factor, left, columns, block):
+    "n images [C,H,W], times a factor, as a block [H,columns,C,LANES]; past the border of a circular image its columns come again."
+    long = len(columns)*C*LANES
+    for c in range(C): # in the order in which the images lie in memory: their pages are few then
+        for y in range(H):
+            for j in range(0, W, LANES):
+                j = min(j, max(0, W - LANES)) # the last sixteen may overlap the ones before
+                images, to = ahead(p, (c*H + y)*W + j), ahead(block, y*long + ((left + j)*C + c)*LANES)
+                if n >= LANES and W >= LANES: transpose(images, C*H*W, factor, to, C*LANES)
+                else: gather(images, C*H*W, n, min(W, LANES), factor, to, C*LANES)
     for i in range(len(columns)):
         if columns[i] < 0 or i == left + columns[i]: continue
         for y in range(H):
-            row = ahead(block, y*len(columns)*C*LANES)
+            row = ahead(block, y*long)
             for o in range(0, C*LANES, LANES): store(row, i*C*LANES + o, load(row, (left + columns[i])*C*LANES + o))
 
 # %% ../nbs/06_kernel.ipynb #ed309892
@@ -562,7 +549,7 @@ def scratch_size(
 ) -> int: # numbers
     "How much room `sweep` needs for its rows and blocks."
     (C, H, W), (x, d) = shape, columns
-    return LANES*(SIDE*(x + 1) + SIDE*(k + 1) + 2*SIDE*(W + 1) + 2*SIDE*k*(W + 1) + SIDE + LANES + (SIDE if alone else 1)*C*(H*d + 2*SIDE))
+    return LANES*(SIDE*(x + 1) + SIDE*(k + 1) + 2*SIDE*(W + 1) + 2*SIDE*k*(W + 1) + SIDE + C*(SIDE if alone else 1)*(H*d + 2*SIDE))
 
 # %% ../nbs/06_kernel.ipynb #8ed05599
 @compiled
@@ -578,15 +565,13 @@ def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, shape, x_width, cut
     ring = ahead(heads, SIDE*row)
     tails = ahead(ring, SIDE*k*row)
     four = ahead(tails, SIDE*k*row)
-    beside = ahead(four, SIDE*LANES)
-    block = ahead(beside, LANES*LANES + SIDE*C*LANES) # with a margin of `SIDE` columns before and behind
+    block = ahead(four, SIDE*LANES + SIDE*C*LANES) # with a margin of `SIDE` columns before and behind
     size = (H*d_width + 2*SIDE)*C*LANES
     step, each, taken = size if alone else C*LANES, C*H*W, 0
     count = len(images)//each
     for b in range(0, -(-count//LANES), side):
         for g in range(side):
-            lay_out(ahead(pointer(images), (b + g)*LANES*each), count - (b + g)*LANES, C, H, W, k//2, d_width, factor, beside, ahead(block, g*size))
-            go_on(ahead(block, g*size), H, C, k//2, d_cols)
+            lay_out(ahead(pointer(images), (b + g)*LANES*each), count - (b + g)*LANES, C, H, W, factor, k//2, d_cols, ahead(block, g*size))
         s = 0
         while s < len(shifts):
             e, dy, dx, i0, i1 = group_end(shifts, s, 1 if alone else SIDE), shifts[s, 0], shifts[s, 1], shifts[s, 2], shifts[s, 3]
