@@ -7,6 +7,7 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/browser
+SITE := _docs/.checked
 STAGES := sync lint notebooks readme fresh docs pytest
 
 export PYTHONUNBUFFERED := 1
@@ -19,7 +20,7 @@ help: ## list the commands
 	@echo
 	@echo '  PYTHON=python3.12  the Python that makes $(VENV)'
 	@echo '  PIP_FLAGS=...      handed to pip, e.g. to get the small CPU build of torch on Linux (CONTRIBUTING.md)'
-	@echo '  JOBS=2             how many notebooks run at once;  PORT=8000 where the site is served'
+	@echo '  JOBS=2             how many notebooks and tests run at once;  PORT=8000 where the site is served'
 
 $(STAMP): pyproject.toml settings.ini constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -55,11 +56,15 @@ readme: $(STAMP) ## README.md is what nbs/index.ipynb gives
 fresh: $(STAMP) ## the outputs saved in the notebooks are what they print now
 	@$(BIN)/python tools/nb.py check --jobs $(JOBS)
 
-docs: $(STAMP) ## build the site into _docs; every internal link, anchor and image resolves
-	@$(BIN)/python tools/docs.py --check
+docs: $(SITE) ## build the site into _docs, if it is not up to date; every internal link, anchor and image resolves
 
+$(SITE): $(STAMP) $(wildcard nbs/* creativity/*.py *.md $(TOOLS)/.installed) tools/docs.py settings.ini _quarto.yml
+	@$(BIN)/python tools/docs.py --check
+	@touch $@
+
+pytest: export OMP_NUM_THREADS = 1
 pytest: $(STAMP) ## the tests; ARGS are handed to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 slow: $(STAMP) ## the tests and notebook cells marked slow, which the others leave out
 	@$(BIN)/python -m pytest -m slow
@@ -68,7 +73,7 @@ slow: $(STAMP) ## the tests and notebook cells marked slow, which the others lea
 browser-tools: ## install Chromium (apt-get, as root) and playwright-core and KaTeX (npm) where they are missing
 	@command -v node >/dev/null && command -v npm >/dev/null || \
 	  { echo 'no browser check: node and npm are not installed' >&2; exit 1; }
-	@node tools/browser.mjs --install
+	@node tools/browser.mjs --install && touch $(TOOLS)/.installed
 
 browser:
 	@node tools/browser.mjs

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['LANES', 'FLAGS', 'options', 'SIDE', 'FLUSH', 'TOGETHER', 'Vector', 'VectorModel', 'pointer', 'ahead', 'load', 'store',
            'splat', 'operation', 'any_below', 'narrow', 'as_in', 'power_of_two', 'exp2', 'compiled', 'inlined',
-           'exp2_all', 'transpose', 'gather', 'lay_out', 'column', 'pixel', 'squares', 'column_of', 'pixel_of',
-           'squares_of', 'store_four', 'differences', 'differences_apart', 'differences_any', 'sum_few', 'sum_along',
-           'windows', 'windows_apart', 'rows_of_windows', 'row_tails', 'grow_heads', 'improve', 'look', 'add_centres',
-           'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'blot', 'clear', 'sum_across', 'scratch_size',
-           'sweep', 'square_distance', 'add_images', 'sweep_whole']
+           'exp2_all', 'transpose', 'gather', 'lay_out', 'column', 'pixel', 'squares', 'store_four', 'differences',
+           'differences_apart', 'differences_any', 'sum_few', 'sum_along', 'windows', 'windows_apart',
+           'rows_of_windows', 'row_tails', 'grow_heads', 'improve', 'look', 'add_centres', 'add_logs', 'take', 'flush',
+           'group_end', 'columns_of', 'blot', 'clear', 'sum_across', 'scratch_size', 'rooms', 'sweep',
+           'square_distance', 'add_images', 'sweep_whole']
 
 # %% ../nbs/06_kernel.ipynb #87fb8a73
 import operator
@@ -238,17 +238,17 @@ def squares(q, p):
     "The squared difference of a pixel and a column, summed over the channels."
 
 @overload(column, jit_options=dict(forceinline=True, **options))
-def column_of(p, like):
+def _column(p, like):
     if len(like) == 1: return lambda p, like: (load(p, 0),)
     return lambda p, like: (load(p, 0), load(p, LANES), load(p, 2*LANES))
 
 @overload(pixel, jit_options=dict(forceinline=True, **options))
-def pixel_of(x, like):
+def _pixel(x, like):
     if len(like) == 1: return lambda x, like: (splat(x[0]),)
     return lambda x, like: (splat(x[0]), splat(x[1]), splat(x[2]))
 
 @overload(squares, jit_options=dict(forceinline=True, **options))
-def squares_of(q, p):
+def _squares(q, p):
     def colour(q, p):
         d0, d1, d2 = q[0] - p[0], q[1] - p[1], q[2] - p[2]
         return d0*d0 + d1*d1 + d2*d2
@@ -553,19 +553,24 @@ def scratch_size(
 
 # %% ../nbs/06_kernel.ipynb #8ed05599
 @compiled
-def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, shape, x_width, cutoff, top, sums, totals, best, scratch, stats):
-    """All shifts of all images against one query. x [H,x_width,C]; images [N,C,H,W], to be multiplied by `factor`; top and best [H,W];
-    sums [H,W,C+3,LANES] float32; totals [H,W,C+3] float64; scratch is full of zeros. All flat."""
-    (k, C, H, W), alone, d_width = shape, len(shifts) == 1, len(d_cols)
-    A, row, wide, side = C + 3, (W + 1)*LANES, (x_width + 1)*LANES, SIDE if alone else 1
-    line = pointer(scratch) # one room after another; a column more than needed keeps rows apart in the cache
-    line_tails = ahead(line, SIDE*wide)
+def rooms(p, k, C, wide, row):
+    "Where in the scratch each kind of row begins, and at last the blocks, with a margin of `SIDE` columns before and behind."
+    line_tails = ahead(p, SIDE*wide)
     d2 = ahead(line_tails, SIDE*(k + 1)*LANES)
     heads = ahead(d2, SIDE*row)
     ring = ahead(heads, SIDE*row)
     tails = ahead(ring, SIDE*k*row)
     four = ahead(tails, SIDE*k*row)
-    block = ahead(four, SIDE*LANES + SIDE*C*LANES) # with a margin of `SIDE` columns before and behind
+    return p, line_tails, d2, heads, ring, tails, four, ahead(four, SIDE*LANES + SIDE*C*LANES)
+
+# %% ../nbs/06_kernel.ipynb #2b9f747e
+@compiled
+def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, shape, x_width, cutoff, top, sums, totals, best, scratch, stats):
+    """All shifts of all images against one query. x [H,x_width,C]; images [N,C,H,W], to be multiplied by `factor`; top and best [H,W];
+    sums [H,W,C+3,LANES] float32; totals [H,W,C+3] float64; scratch is full of zeros. All flat."""
+    (k, C, H, W), alone, d_width = shape, len(shifts) == 1, len(d_cols)
+    A, row, wide, side = C + 3, (W + 1)*LANES, (x_width + 1)*LANES, SIDE if alone else 1 # a column more than needed keeps rows apart in the cache
+    line, line_tails, d2, heads, ring, tails, four, block = rooms(pointer(scratch), k, C, wide, row)
     size = (H*d_width + 2*SIDE)*C*LANES
     step, each, taken = size if alone else C*LANES, C*H*W, 0
     count = len(images)//each
