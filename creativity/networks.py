@@ -60,6 +60,7 @@ class Embed(nn.Module):
         self.label = nn.Embedding(classes, dim) if classes else None
 
     def forward(self, t, label=None):
+        "Embedding [B,dim] of times and labels, both [B]."
         e = self.time(time_features(t))
         return F.relu(e if self.label is None else e + self.label(label))
 
@@ -71,6 +72,7 @@ class Conv(nn.Module):
         self.embed, self.conv, self.act = nn.Linear(dim, ni), nn.Conv2d(ni, no, 3, padding=1, padding_mode=padding), act
 
     def forward(self, x, e):
+        "Features [B,·,H,W], the embedding `e` [B,dim] added before the convolution."
         x = x + self.embed(e)[..., None, None]
         return self.conv(F.relu(x) if self.act else x)
 
@@ -101,6 +103,7 @@ class ResNet(nn.Module):
         self.down = Conv(width, channels, dim, padding)
 
     def forward(self, x, t, label=None):
+        "The noise in `x` [B,C,H,W] at times `t` [B], of classes `label` [B]."
         e = self.embed(t, label)
         h = self.up(x, e)
         for conv in self.body: h = h + conv(h, e)
@@ -116,6 +119,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, h):
+        "Features [B,width,H,W], each pixel with what it attends to added."
         qkv = self.qkv(h).flatten(2).unflatten(1, (3, self.heads, -1)) # [B,3,heads,width/heads,pixels]
         q, k, v = qkv.transpose(-1, -2).unbind(1)
         o = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
@@ -130,6 +134,7 @@ class Pair(nn.Module):
         self.attention = Attention(no) if attention else None
 
     def forward(self, x, e):
+        "Features [B,·,H,W] after two convolutions, and attention if there is one."
         h = self.second(self.first(x, e), e)
         return h if self.attention is None else self.attention(h)
 
@@ -156,6 +161,7 @@ class UNet(nn.Module):
         self.down = Conv(widths[0], channels, dim, padding)
 
     def forward(self, x, t, label=None):
+        "The noise in `x` [B,C,H,W] at times `t` [B], of classes `label` [B]; ValueError for sides that cannot be halved."
         if any(side % 2**len(self.grow) for side in x.shape[-2:]):
             raise ValueError(f'this UNet takes images with sides in multiples of {2**len(self.grow)}, got {tuple(x.shape[-2:])}')
         e, h, skips = self.embed(t, label), x, []
