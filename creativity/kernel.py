@@ -6,10 +6,9 @@
 __all__ = ['LANES', 'FLAGS', 'options', 'SIDE', 'FLUSH', 'TOGETHER', 'Vector', 'VectorModel', 'pointer', 'ahead', 'load', 'store',
            'splat', 'operation', 'any_below', 'narrow', 'as_in', 'power_of_two', 'exp2', 'compiled', 'inlined',
            'exp2_all', 'transpose', 'gather', 'lay_out', 'column', 'pixel', 'squares', 'store_four', 'differences',
-           'differences_apart', 'differences_any', 'sum_few', 'sum_along', 'windows', 'windows_apart',
-           'rows_of_windows', 'row_tails', 'grow_heads', 'improve', 'look', 'add_centres', 'add_logs', 'take', 'flush',
-           'group_end', 'columns_of', 'blot', 'clear', 'sum_across', 'scratch_size', 'rooms', 'sweep',
-           'square_distance', 'add_images', 'sweep_whole']
+           'differences_apart', 'sum_few', 'sum_along', 'windows', 'rows_of_windows', 'row_tails', 'grow_heads',
+           'improve', 'look', 'add_centres', 'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'blot', 'clear',
+           'sum_across', 'scratch_size', 'rooms', 'sweep', 'square_distance', 'add_images', 'sweep_whole']
 
 # %% ../nbs/06_kernel.ipynb #87fb8a73
 import operator
@@ -279,18 +278,8 @@ def differences(x, p, like, n, out, row):
 
 # %% ../nbs/06_kernel.ipynb #cbda3a82
 @compiled
-def differences_apart(x, p, like, step, n, out, row):
-    "The same where what the four have to be compared with lies `step` numbers apart."
-    wide = len(like)*LANES
-    for u in range(n):
-        q, t = pixel(ahead(x, u*len(like)), like), ahead(p, u*wide)
-        a, b, c, d = column(t, like), column(ahead(t, step), like), column(ahead(t, 2*step), like), column(ahead(t, 3*step), like)
-        store_four(ahead(out, u*LANES), row, squares(q, a), squares(q, b), squares(q, c), squares(q, d))
-
-# %% ../nbs/06_kernel.ipynb #4dfaf3c5
-@compiled
-def differences_any(x, p, C, step, n, out, row):
-    "The same for any number of channels."
+def differences_apart(x, p, C, step, n, out, row):
+    "The same for any number of channels; what the four have to be compared with lies `step` numbers apart."
     for g in range(SIDE):
         for u in range(n):
             d = splat(x[u*C]) - load(p, g*step + u*C*LANES)
@@ -358,40 +347,13 @@ def windows(x, p, like, k, n, tails, out, row):
 
 # %% ../nbs/06_kernel.ipynb #7e04cf9d
 @compiled
-def windows_apart(x, p, like, step, k, n, tails, out, row):
-    "The same where what the four have to be compared with lies `step` numbers apart."
-    C, wide = len(like), len(like)*LANES
-    for start in range(0, n, k):
-        m, q, t, to = min(k, n - start), ahead(x, start*C), ahead(p, start*wide), ahead(out, start*LANES)
-        sa = load(t, 0) - load(t, 0)
-        sb, sc, sd = sa, sa, sa
-        for u in range(k - 1, -1, -1):
-            v, here = pixel(ahead(q, u*C), like), ahead(t, u*wide)
-            sa, sb = sa + squares(v, column(here, like)), sb + squares(v, column(ahead(here, step), like))
-            sc, sd = sc + squares(v, column(ahead(here, 2*step), like)), sd + squares(v, column(ahead(here, 3*step), like))
-            if u < m: store_four(ahead(tails, 4*u*LANES), LANES, sa, sb, sc, sd)
-        store_four(to, row, sa, sb, sc, sd)
-        sa = load(t, 0) - load(t, 0)
-        sb, sc, sd = sa, sa, sa
-        for i in range(1, m):
-            v, here, tail = pixel(ahead(q, (k + i - 1)*C), like), ahead(t, (k + i - 1)*wide), ahead(tails, 4*i*LANES)
-            sa, sb = sa + squares(v, column(here, like)), sb + squares(v, column(ahead(here, step), like))
-            sc, sd = sc + squares(v, column(ahead(here, 2*step), like)), sd + squares(v, column(ahead(here, 3*step), like))
-            store_four(ahead(to, i*LANES), row, load(tail, 0) + sa, load(tail, LANES) + sb, load(tail, 2*LANES) + sc, load(tail, 3*LANES) + sd)
-
-# %% ../nbs/06_kernel.ipynb #6fbe10c6
-@compiled
 def rows_of_windows(x, p, C, k, n, step, line, wide, tails, out, row):
     "Sums along the row for four candidates: neighbouring shifts where step is 0, else blocks that lie `step` numbers apart."
     if step == 0 and k > 5 and C == 1: return windows(x, p, (1,), k, n, tails, out, row)
     if step == 0 and k > 5 and C == 3: return windows(x, p, (1, 1, 1), k, n, tails, out, row)
-    if step > 0 and k > 5 and C == 1: return windows_apart(x, p, (1,), step, k, n, tails, out, row)
-    if step > 0 and k > 5 and C == 3: return windows_apart(x, p, (1, 1, 1), step, k, n, tails, out, row)
     if step == 0 and C == 1: differences(x, p, (1,), n + k - 1, line, wide)
     elif step == 0 and C == 3: differences(x, p, (1, 1, 1), n + k - 1, line, wide)
-    elif C == 1: differences_apart(x, p, (1,), step, n + k - 1, line, wide)
-    elif C == 3: differences_apart(x, p, (1, 1, 1), step, n + k - 1, line, wide)
-    else: differences_any(x, p, C, step or C*LANES, n + k - 1, line, wide)
+    else: differences_apart(x, p, C, step or C*LANES, n + k - 1, line, wide)
     for g in range(SIDE): sum_along(ahead(line, g*wide), k, n, tails, ahead(out, g*row))
 
 # %% ../nbs/06_kernel.ipynb #f5a2688a
