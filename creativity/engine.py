@@ -193,7 +193,7 @@ def sums_torch(
 
 # %% ../nbs/06_engine.ipynb #d211be80
 try: from creativity.kernel import LANES, SIDE, scratch_size, sweep, sweep_whole
-except ImportError: LANES, SIDE, scratch_size, sweep, sweep_whole = 16, 4, None, None, None
+except ImportError: LANES, SIDE, scratch_size, sweep, sweep_whole = 16, 4, lambda *sizes: 0, None, None
 
 # %% ../nbs/06_engine.ipynb #8657d125
 def in_bits(
@@ -341,9 +341,8 @@ def loop_bytes(
 ) -> int: # on all threads
     "Memory that the compiled loops take: sums, rows, query and blocks; it does not grow with the number of images."
     (H, W), size, cols = plan.shape, dtype.itemsize, (len(plan.x_cols), len(plan.d_cols))
-    rows = LANES*(SIDE*(cols[0] + 1) + plan.k + 2*SIDE*(W + 1)*(plan.k + 1))
-    blocks = LANES*C*(H*cols[1] + 2*SIDE)*(SIDE if len(plan.shifts) == 1 else 1)
-    return torch.get_num_threads()*(H*W*(C + 3)*(4*LANES + 16) + size*(rows + blocks + 2*C*H*cols[0] + H*W*2))
+    scratch = scratch_size(plan.k, (C, H, W), cols, len(plan.shifts) == 1)
+    return torch.get_num_threads()*(H*W*(C + 3)*(4*LANES + 16) + size*(scratch + 2*C*H*cols[0] + H*W*2))
 
 # %% ../nbs/06_engine.ipynb #02b203b6
 def stream_compiled(
@@ -383,6 +382,7 @@ def stream_whole(
     run, images = (sums_whole_compiled, images.contiguous()) if fast else (sums, images)
     parts = list(tiles(N, 1, N, -(-N//threads)) if fast else tiles(N, 8*H*W*(6*C + 6), max_bytes, 1024))
     def whole(q, signal, noise):
+        "The sums of one query."
         total = Partial.empty(C, 1, 1, x.device)
         total.num = total.num.expand(C, H, W).clone()
         with ThreadPoolExecutor(threads) as pool:

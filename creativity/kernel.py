@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['LANES', 'FLAGS', 'options', 'SIDE', 'FLUSH', 'TOGETHER', 'Vector', 'VectorModel', 'pointer', 'ahead', 'load', 'store',
-           'splat', 'operation', 'any_below', 'narrow', 'as_in', 'power_of_two', 'exp2', 'compiled', 'inlined',
-           'exp2_all', 'transpose', 'gather', 'lay_out', 'column', 'pixel', 'squares', 'store_four', 'differences',
-           'differences_apart', 'sum_few', 'sum_along', 'windows', 'rows_of_windows', 'row_tails', 'grow_heads',
-           'improve', 'look', 'add_centres', 'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'blot', 'clear',
-           'sum_across', 'scratch_size', 'rooms', 'sweep', 'square_distance', 'add_images', 'sweep_whole']
+           'splat', 'operation', 'any_below', 'converted', 'narrow', 'as_in', 'power_of_two', 'exp2', 'compiled',
+           'inlined', 'exp2_all', 'transpose', 'gather', 'lay_out', 'column', 'pixel', 'squares', 'store_four',
+           'differences', 'differences_apart', 'sum_few', 'sum_along', 'windows', 'rows_of_windows', 'row_tails',
+           'grow_heads', 'improve', 'look', 'add_centres', 'add_logs', 'take', 'flush', 'group_end', 'columns_of',
+           'blot', 'clear', 'sum_across', 'scratch_size', 'rooms', 'sweep', 'square_distance', 'add_images',
+           'sweep_whole']
 
 # %% ../nbs/06_kernel.ipynb #87fb8a73
 import operator
@@ -114,22 +115,29 @@ def any_below(typing, x, y):
     return types.boolean(x, y), build
 
 # %% ../nbs/06_kernel.ipynb #facaee1b
+def converted(
+    b, # LLVM's builder
+    x, # vector
+    kind, # type of a vector
+): # the vector
+    "The instruction that gives the numbers of x in another precision, if it is another."
+    if x.type == kind: return x
+    return (b.fpext if kind.element == ir.DoubleType() else b.fptrunc)(x, kind)
+
+# %% ../nbs/06_kernel.ipynb #cf4a3c2b
 @intrinsic
 def narrow(typing, x):
     "The same numbers in float32."
     single = ir.VectorType(ir.FloatType(), LANES)
-    def build(context, b, sig, args): return args[0] if args[0].type == single else b.fptrunc(args[0], single)
+    def build(context, b, sig, args): return converted(b, args[0], single)
     return Vector(types.float32)(x), build
 
-# %% ../nbs/06_kernel.ipynb #cf4a3c2b
+# %% ../nbs/06_kernel.ipynb #85fa0630
 @intrinsic
 def as_in(typing, x, p):
     "The same numbers with as many bits as those behind p."
     vector = Vector(p.dtype)
-    def build(context, b, sig, args):
-        kind = context.get_value_type(vector)
-        if args[0].type == kind: return args[0]
-        return (b.fpext if p.dtype.bitwidth > x.dtype.bitwidth else b.fptrunc)(args[0], kind)
+    def build(context, b, sig, args): return converted(b, args[0], context.get_value_type(vector))
     return vector(x, p), build
 
 # %% ../nbs/06_kernel.ipynb #a86b74d4
@@ -191,8 +199,7 @@ def transpose(typing, p, each, factor, out, step):
         for i in range(LANES): scale = b.insert_element(scale, factor_, ir.Constant(ir.IntType(32), i))
         lines = [b.load(place(p_, each_, i, source)) for i in range(LANES)]
         for v in lines: v.align = p.dtype.bitwidth//8
-        if source != target: lines = [(b.fpext if out.dtype.bitwidth > p.dtype.bitwidth else b.fptrunc)(v, target) for v in lines]
-        lines = [b.fmul(v, scale) for v in lines]
+        lines = [b.fmul(converted(b, v, target), scale) for v in lines]
         for _ in range(LANES.bit_length() - 1):
             lines = [b.shuffle_vector(lines[i], lines[i + half], m) for i in range(half) for m in (mask(0), mask(half))]
         for i, v in enumerate(lines): b.store(v, place(out_, step_, i, target)).align = out.dtype.bitwidth//8
@@ -403,10 +410,7 @@ def look(d2, row, n, C, top, sums, totals, best, code, four):
     for u in range(n):
         d0, d1, d2_, d3 = load(d2, u*LANES), load(d2, row + u*LANES), load(d2, 2*row + u*LANES), load(d2, 3*row + u*LANES)
         if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u])): continue
-        store(four, 0, d0)
-        store(four, LANES, d1)
-        store(four, 2*LANES, d2_)
-        store(four, 3*LANES, d3)
+        store_four(four, LANES, d0, d1, d2_, d3)
         improve(four, ahead(sums, u*(C + 3)*LANES), ahead(totals, u*(C + 3)), ahead(top, u), ahead(best, u), code, C)
 
 # %% ../nbs/06_kernel.ipynb #5edbadbf
