@@ -375,7 +375,7 @@ def run_compare(
     from creativity.networks import load_network
     matplotlib.use('agg')
     names = [w.strip() for w in machines.split(',')]
-    kinds, device = {machine_class(w).__name__.removesuffix('Machine'): machine_class(w) for w in names}, read_device(device)
+    kinds, device = {machine_class(w).__name__.removesuffix('Machine').replace('BBELS', 'bbELS'): machine_class(w) for w in names}, read_device(device)
     net, widths = load_network(network, str(device)), network_scales(network, scales)
     d = network_images(net, data, n, subset)
     made = {name: kind(d.x.to(device), d.y if net.classes else None, net.schedule, widths) for name, kind in kinds.items()}

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT/'nbs').glob('[!_]*.ipynb'))
 MODULES = sorted(p for p in (ROOT/'creativity').glob('*.py') if not p.name.startswith('_'))
 LAYERS = [['data'], ['diffusion'], ['ideal', 'locality', 'equivariance'], ['kernel'], ['engine'], ['machines'], ['networks'],
-          ['compare', 'table', 'mosaic', 'scales', 'limbs', 'attention', 'speed', 'tolerance'], ['distributed'],
+          ['compare', 'table', 'mosaic', 'scales', 'limbs', 'attention', 'place', 'speed', 'tolerance'], ['distributed'],
           ['demo'], ['explorer', 'cli']]
 stem = lambda p: p.stem
 
