@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import creativity
+from .attention import check_alike
 from .compare import compare, scores
 from .data import Images, load, to_uint8
 from .diffusion import Denoiser, bcast, check_input, sample, samples, seed_noise
@@ -56,9 +57,9 @@ class Switch(Denoiser):
         t: float, # from 0 (`early` alone) to 1 (`late` alone)
     ):
         if not 0 <= t <= 1: raise ValueError(f't must be from 0 to 1, got {t}')
-        if tuple(early.shape) != tuple(late.shape) or early.schedule != late.schedule: raise ValueError('the two have different shapes or schedules')
+        check_alike(early, late)
         self.early, self.late, self.t = early, late, t
-        self.schedule, self.shape, self.device = early.schedule, early.shape, early.device
+        self.schedule, self.shape, self.device = early.schedule, early.shape or late.shape, early.device
 
     def denoise(self, x, t, label=None):
         "Posterior mean [B,C,H,W] of the denoiser whose time it is, for each image by its own `t`."

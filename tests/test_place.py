@@ -7,6 +7,7 @@ import torch
 from creativity import place as P
 from creativity.diffusion import CosineSchedule, Denoiser, seed_noise
 from creativity.machines import BBELSMachine, ELSMachine, LSMachine
+from creativity.networks import from_noise
 
 
 @pytest.fixture
@@ -57,6 +58,10 @@ def test_switch(data):
         with pytest.raises(ValueError, match='t must'): P.Switch(ls, els, wrong)
     with pytest.raises(ValueError, match='different shapes'): P.Switch(ls, LSMachine(data[..., :8]), .5)
     with pytest.raises(ValueError, match='different shapes'): P.Switch(ls, LSMachine(data, schedule=CosineSchedule(offset=.008)), .5)
+    anything = from_noise(lambda x, t, label: 0*x, CosineSchedule()) # takes images of any shape
+    for mixed in (P.Switch(anything, els, .5), P.Switch(els, anything, .5)):
+        assert tuple(mixed.shape) == (1, 16, 16)
+        assert mixed.denoise(x, .3).shape == x.shape
 
 
 def test_switch_uses_the_labels_of_its_images(data):
@@ -85,6 +90,21 @@ def test_bad_options_are_one_line(argv, capsys, tmp_path):
     assert err.startswith('creativity: error: ')
     assert err.count('\n') == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_small_study_from_end_to_end(tmp_path, monkeypatch, capsys):
+    less = dict(times=(.5,), switches=(0., 1.), garments={'Dress': P.garments['Dress']}, calibrated_networks=lambda: ['mnist-resnet-circular'])
+    for name, value in less.items(): monkeypatch.setattr(P, name, value)
+    P.main(['--networks', 'mnist-resnet', '--seeds', '1', '--images', '3', '--limb_seeds', '1', '--out', str(tmp_path/'seeds'), '--result', str(tmp_path/'a.json')])
+    s = json.loads((tmp_path/'a.json').read_text())
+    assert 'wrote' in capsys.readouterr().out
+    row = s['networks']['mnist-resnet']
+    assert row['switch']['switch 0.0'] != row['switch']['switch 1.0']
+    assert row['images'] == 3
+    assert s['dependence'] == {'mnist-resnet-circular': {'network': [pytest.approx(0, abs=1e-6)]}}
+    assert list(s['limbs']['fashion_mnist-unet']['Dress']) == ['network', 'bbELS', 'LS', 'switch 0.8', 'switch 0.6']
+    assert list(s['limbs']['fashion_mnist-resnet']['Dress']) == ['network']
+    assert s['command'] == 'python -m creativity.place --networks mnist-resnet --seeds 1 --images 3 --limb_seeds 1'
 
 
 def test_the_stored_study_is_whole():
