@@ -19,7 +19,7 @@ import creativity
 from .attention import check_alike
 from .compare import compare, scores
 from .data import Images, load, to_uint8
-from .diffusion import Denoiser, bcast, check_input, sample, samples, seed_noise
+from .diffusion import Denoiser, add_noise, check_input, sample, samples, seed_noise
 from .limbs import count_made, garments
 from .machines import BBELSMachine, LSMachine
 from .networks import Network, load_network, write_file
@@ -85,9 +85,8 @@ def dependences(
     if net.classes: label = asked.y
     noise = seed_noise(range(queries), net.shape)
     machines = local_machines(net, load(name, n=images*(net.classes or 10))) if zeros else {}
-    level = lambda v: bcast(v, asked.x)
-    def at(d, t): return place_dependence(d, level(net.schedule.a(t))*asked.x + level(net.schedule.sigma(t))*noise, t, label)
-    return {who: [round(at(d, t), 6) for t in times] for who, d in dict(network=net, **machines).items()}
+    noisy = {t: add_noise(asked.x, noise, t, net.schedule) for t in times}
+    return {who: [round(place_dependence(d, x, t, label), 6) for t, x in noisy.items()] for who, d in dict(network=net, **machines).items()}
 
 # %% ../nbs/12_place.ipynb #f43a331a
 def local_machines(
@@ -138,11 +137,10 @@ def study_network(
     "How a network agrees with bbELS, with LS, and with machines that are LS first and bbELS later."
     net = load_network(name)
     machines = local_machines(net, study_images(net, images, full))
-    label = torch.arange(seeds) % net.classes if net.classes else None
     both = {f'switch {t}': Switch(machines['LS'], machines['bbELS'], t) for t in switches}
     c = compare(net, both, seeds, 20, 150, out=out, progress=progress)
-    r = {m: [round(scores(y, x)['r'], 5) for y, x in zip(c.images['network'], c.images[m], strict=True)] for m in both}
-    ts, agreement = step_agreement(net, machines, range(seeds), 20, label)
+    r = {m: [round(v, 5) for v in c.values['r'][m]] for m in both}
+    ts, agreement = step_agreement(net, machines, c.seeds, 20, c.labels and torch.tensor(c.labels))
     return dict(weights=net.card['sha256'], scales=calibrated_scales(name), images=images, switch=r, steps=ts, agreement=agreement)
 
 # %% ../nbs/12_place.ipynb #eeb546b4
