@@ -103,7 +103,7 @@ def wrote(
 def check_least(**values):
     "Refuse `name=(value, least)` where the value is too small."
     for name, (value, least) in values.items():
-        if value < least: raise ValueError(f'--{name} must be at least {least}, got {value}')
+        if not value >= least: raise ValueError(f'--{name.replace("_", "-")} must be at least {least}, got {value}')
 
 # %% ../nbs/17_cli.ipynb #f3246144
 @command('creativity demo --out out/demo')
@@ -301,7 +301,7 @@ def network_images(
     if not name: raise ValueError('the card does not say which images the network was trained on: give --data')
     try: d = training_images(name, n, subset)
     except (FileNotFoundError, ValueError) as e:
-        if data: raise
+        if data or n == 0: raise
         raise type(e)(f'{e}; the network was trained on {name}: say with --data where they are') from None
     if net.classes and d.y is None: raise ValueError(f'the network is conditional, but the images of {d.name} have no labels')
     return d
@@ -318,24 +318,27 @@ def run_calibrate(
     steps: int = 20, # of the network's flow: so many scales
     seeds: int = 10, # how many flows
     seed: int = 0, # seed id of the first, one more for each next
+    fields: int = 0, # measure the network's receptive field, too, on so many of the images
     device: str = 'cpu', # cpu or cuda
     out: Path = Path('out/calibrate'), # folder for NAME-scales.json and the finished seeds
 ):
     "Calibrate a machine's window widths on a network."
-    check_least(seeds=(seeds, 1), seed=(seed, 0), steps=(steps, 1))
+    check_least(seeds=(seeds, 1), seed=(seed, 0), steps=(steps, 1), fields=(fields, 0))
     from creativity.distributed import read_widths
     from creativity.networks import load_network
-    from creativity.scales import calibration, save_calibration
+    from creativity.scales import calibration, field_record, receptive_fields, save_calibration
     kind, device = machine_class(machine), read_device(device)
     net, ks = load_network(network, str(device)), read_widths(widths)
     d = network_images(net, data, n, subset)
     m = kind(d.x.to(device), d.y if net.classes else None, net.schedule)
     c = calibration(net, m, ks if isinstance(ks, list) else [ks], steps, range(seed, seed + seeds), out=out)
-    words = ['creativity calibrate', f'--network {network}', f'--data {Path(data).name if data else d.name}', '--subset'*subset, f'--n {n}'*(n is not None),
-             f'--machine {machine}', f'--widths {widths}', f'--steps {steps}', f'--seeds {seeds}', f'--seed {seed}']
+    path, stem = network.endswith('.safetensors'), Path(network).stem
+    words = ['creativity calibrate', f'--network {Path(network).name if path else network}', f'--data {Path(data).name if data else d.name}', '--subset'*subset, f'--n {n}'*(n is not None),
+             f'--machine {machine}', f'--widths {widths}', f'--steps {steps}', f'--seeds {seeds}', f'--seed {seed}', f'--fields {fields}'*bool(fields)]
+    x, y, more = d.x[:fields], d.y[:fields] if net.classes else None, {}
+    if fields: more['receptive_field'] = field_record(receptive_fields(net, x.to(device), y), images=len(x))
     print(','.join(map(str, c.scales)))
-    stem = Path(network).stem if network.endswith('.safetensors') else network
-    wrote([save_calibration(c, out/f'{stem}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset)])
+    wrote([save_calibration(c, out/f'{stem if path else network}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset, **more)])
 
 # %% ../nbs/17_cli.ipynb #65c163cd
 def network_scales(
@@ -403,12 +406,12 @@ def run_table1(
     if quick and recompute: raise ValueError('choose one of --quick and --recompute')
     if not recompute and (network or data or subset or n or seeds or extend): raise ValueError('--network, --data, --subset, --n, --seeds and --extend go with --recompute ROW')
     import matplotlib
-    from creativity.table import measure, quick_table, read_table, table_files, table_text
+    from creativity.table import measure, quick_table, read_table, table_files, table_report
     matplotlib.use('agg')
     out = out or (Path('out/table1') if recompute else Path('out/table1-quick') if quick else None)
     if recompute: measure(recompute, network, data, n, subset, seeds, steps, network_steps, out/recompute, extend=extend)
     rows = quick_table(out) if quick else read_table(out)
-    print(table_text(rows), table_text(rows, few=True), sep='\n\n')
+    print(table_report(rows))
     if out: wrote(table_files(rows, out, quick))
 
 # %% ../nbs/17_cli.ipynb #41d7ed1b

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['higher_is_better', 'scores', 'bootstrap_interval', 'Comparison', 'fingerprint', 'check_pair', 'spread_labels',
-           'each_steps', 'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare', 'load_comparison',
-           'nearest_to_network', 'grid_figure', 'scatter_figure', 'write_all', 'compare_files', 'flow_scores',
-           'flow_r_figure', 'Study', 'run_study', 'study_figure', 'three_machines', 'size_study', 'widths_study',
-           'steps_study', 'train_stages', 'training_study', 'make_study', 'main', 'stored_study']
+           'check_labels', 'each_steps', 'seed_file', 'write_seed', 'read_seed', 'open_folder', 'compare',
+           'load_comparison', 'nearest_to_network', 'column_heads', 'grid_figure', 'scatter_figure', 'write_all',
+           'compare_files', 'flow_scores', 'flow_r_figure', 'Study', 'run_study', 'study_figure', 'three_machines',
+           'size_study', 'widths_study', 'steps_study', 'train_stages', 'training_study', 'make_study', 'main',
+           'stored_study']
 
 # %% ../nbs/10_compare.ipynb #4285d098
 import io
@@ -29,11 +30,11 @@ from tqdm import tqdm
 
 import creativity
 from .data import Images, load
-from .diffusion import Denoiser, sample, samples, seed_noise
+from .diffusion import Denoiser, sample, samples, seed_ids, seed_noise
 from .machines import BBELSMachine, ISMachine, LSMachine, Machine, Scales, published_scales
 from .mosaic import nearest_image
-from .networks import Network, load_network, save_network, train, writable_folder, write_file
-from .scales import calibrated_scales, seed_labels, study_command
+from .networks import Network, check_label, load_network, save_network, train, writable_folder, write_file
+from .scales import alike, answer, calibrated_scales, seed_labels, study_command
 
 # %% ../nbs/10_compare.ipynb #4eeadeca
 higher_is_better = dict(r=True, r2=True, cod=True, cosine=True, mse=False)
@@ -47,7 +48,7 @@ def scores(
     y, x = y.double().flatten(), x.double().flatten()
     yc, xc, sse = y - y.mean(), x - x.mean(), (y - x).square().sum()
     r = (xc @ yc)/(xc.norm()*yc.norm())
-    cod, cosine = 1 - sse/yc.square().sum(), (x @ y)/(x.norm()*y.norm())
+    cod, cosine = 1 - sse/yc.square().sum() if yc.any() else np.nan, (x @ y)/(x.norm()*y.norm())
     return {k: float(v) for k, v in dict(r=r, r2=r*r, cod=cod, cosine=cosine, mse=sse/len(y)).items()}
 
 # %% ../nbs/10_compare.ipynb #625f4873
@@ -127,13 +128,17 @@ class Comparison:
 # %% ../nbs/10_compare.ipynb #bf35c572
 def fingerprint(
     d: Denoiser, # network or machine
+    shape: tuple|None = None, # (C,H,W), for one that takes any
+    label: int|None = None, # a class that it knows; None: the first, where it says that it has some
 ) -> dict: # what tells it from another
-    "A denoiser's kind, and a checksum of its images or weights, or of an answer where neither is there."
-    crc = lambda ts: reduce(lambda v, t: zlib.crc32(t.detach().cpu().contiguous().numpy(), v), ts, 0)
+    "A denoiser's kind, a machine's images, classes and widths as checksums and numbers, a module's weights, and what all but machines answer."
+    crc = lambda ts: reduce(lambda v, t: zlib.crc32(t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), v), ts, 0)
     facts = dict(kind=type(d).__name__, schedule=d.schedule.to_dict())
     if isinstance(d, Machine):
         widths = [d.scales((i + 1)/20) for i in range(20)] if callable(d.scales) else d.scales
-        facts |= dict(images=len(d.images), crc=crc([d.images, d.order]), scales=widths, wrapped=getattr(d, 'wrapped', None))
+        facts |= dict(images=len(d.images), crc=crc([d.images, d.order]), scales=widths, wrapped=getattr(d, 'wrapped', None),
+                      classes={str(c): [s.start, s.stop] for c, s in d.classes.items()})
+    elif shape or d.shape: facts |= dict(answer=answer(d, shape or d.shape, 0 if label is None and getattr(d, 'classes', None) else label))
     net = getattr(d, 'net', getattr(d, 'f', None))
     if isinstance(net, nn.Module): facts |= dict(crc=crc(net.state_dict().values()), name=getattr(d, 'card', {}).get('name'))
     return json.loads(json.dumps(facts))
@@ -145,6 +150,9 @@ def check_pair(
     conditional: bool, # will there be labels?
 ) -> tuple: # (C,H,W) of the images
     "Refuse, in one line, denoisers that cannot be compared."
+    if not isinstance(machines, dict): raise ValueError(f'machines must be {{name: machine}}, got {type(machines).__name__}')
+    for d in (network, *machines.values()):
+        if not isinstance(d, Denoiser): raise ValueError(f'network and machines must be denoisers (see from_noise), got {type(d).__name__}')
     if not machines or 'network' in machines: raise ValueError("machines must be {name: machine}, at least one, none named 'network'")
     shape = network.shape or next(iter(machines.values())).shape
     if shape is None: raise ValueError('neither the network nor the first machine knows its image shape')
@@ -162,9 +170,19 @@ def spread_labels(
     label: int|Sequence[int]|None = None, # one class, or one for each seed
 ) -> list[int]|None: # the class of each seed
     "The labels as given; by default seed i gets class i % n of a conditional network, and none of an unconditional one."
-    n = getattr(network, 'classes', None)
-    if label is None: return [i % n for i in seeds] if n else None
-    return seed_labels(network, label, len(seeds))
+    labels = seed_labels(network, label, seeds)
+    return None if labels[0] is None else labels
+
+# %% ../nbs/10_compare.ipynb #a193b704
+def check_labels(
+    denoisers: dict[str, Denoiser], # name -> network or machine
+    labels: list[int]|None, # the class of each seed
+) -> None:
+    "Refuse, before any work, a class that one of them does not know."
+    for name, d in denoisers.items():
+        for c in dict.fromkeys(labels or []):
+            try: d.dictionary(c) if isinstance(d, Machine) else check_label(c, getattr(d, 'classes', None))
+            except ValueError as e: raise ValueError(f'{name}: {e}') from None
 
 # %% ../nbs/10_compare.ipynb #cc411a75
 def each_steps(
@@ -202,7 +220,7 @@ def read_seed(
     "The images and the label of a finished seed; ValueError if the file is damaged."
     try:
         with np.load(path, allow_pickle=False) as z: images, label = {n: torch.from_numpy(z[str(i)]) for i, n in enumerate(names)}, int(z['label'])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
+    except (OSError, KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
     return images, None if label < 0 else label
 
 # %% ../nbs/10_compare.ipynb #bde8f717
@@ -216,7 +234,7 @@ def open_folder(
     if path.exists():
         try: there = dict(json.loads(path.read_text(encoding='utf-8')))
         except (ValueError, TypeError) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
-        if wrong := [k for k in facts if k != 'version' and there.get(k) != facts[k]]:
+        if wrong := [k for k in facts if k != 'version' and not alike(there.get(k), facts[k])]:
             raise ValueError(f'{out} holds a comparison with another {wrong[0]}: choose another folder')
     else: write_file(path, (json.dumps(facts, indent=1) + '\n').encode())
     return out
@@ -233,14 +251,14 @@ def compare(
     progress: bool = True, # a progress bar
 ) -> Comparison: # images and numbers
     "Start network and machines from the same noise and label, and compare their images. One-line errors before long work."
-    ids = list(range(seeds)) if hasattr(seeds, '__index__') else [int(i) for i in seeds]
-    if not ids or len(set(ids)) < len(ids) or min(ids) < 0: raise ValueError('seeds must be how many (at least 1) or different ids from 0 up')
+    ids = seed_ids(seeds)
+    if len(set(ids)) < len(ids): raise ValueError(f'seeds must be different ids, got {ids}')
     count = each_steps(machines, steps, network_steps)
     labels = spread_labels(network, ids, label)
     shape, all_ = check_pair(network, machines, labels is not None), {'network': network, **machines}
+    check_labels(all_, labels)
     facts = dict(version=creativity.__version__, names=list(all_), steps=steps, network_steps=network_steps,
-                 label='spread' if label is None else 'given', denoisers={n: fingerprint(d) for n, d in all_.items()})
-    network.denoise(seed_noise(ids[:1], shape).to(network.device), .5, None if labels is None else labels[0])
+                 label='spread' if label is None else 'given', denoisers={n: fingerprint(d, shape, labels and labels[0]) for n, d in all_.items()})
     if out is not None: out = open_folder(out, facts)
     found = []
     for i, c in tqdm(list(zip(ids, labels or [None]*len(ids), strict=True)), 'compare', unit='seed', disable=not progress, delay=2, leave=False):
@@ -263,7 +281,10 @@ def load_comparison(
     "What a comparison has finished so far, without computing anything."
     path = Path(out)/'comparison.json'
     if not path.exists(): raise FileNotFoundError(f'no comparison in {out}')
-    facts, files = json.loads(path.read_text(encoding='utf-8')), sorted(Path(out).glob('seed_*.npz'))
+    files = sorted(Path(out).glob('seed_*.npz'))
+    try: facts = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as e: raise ValueError(f'{path} is damaged: {e}') from None
+    if not isinstance(facts.get('names'), list): raise ValueError(f'{path} is damaged: it names no denoisers')
     if not files: raise ValueError(f'no seed is finished in {out} yet')
     found, labels = map(list, zip(*(read_seed(f, facts['names']) for f in files), strict=True))
     return Comparison([int(f.stem[5:]) for f in files], None if labels[0] is None else labels,
@@ -281,6 +302,16 @@ def nearest_to_network(
     return distance, data.x[which]
 
 # %% ../nbs/10_compare.ipynb #d94b49ba
+def column_heads(
+    c: Comparison, # as from `compare`
+    data: Images|None = None, # knows the names of the classes
+) -> list[str]: # one for each seed
+    "What a column of a figure is of: the seed's id, and its class where there are classes."
+    if c.labels is None: return [f'seed {i}' for i in c.seeds]
+    name = lambda k: data.classes[k] if data is not None and data.classes else f'class {k}'
+    return [f'seed {i}\n{name(k)}' for i, k in zip(c.seeds, c.labels, strict=True)]
+
+# %% ../nbs/10_compare.ipynb #07f65715
 def grid_figure(
     c: Comparison, # as from `compare`
     n: int = 8, # seeds to show
@@ -294,7 +325,8 @@ def grid_figure(
         name = 'nearest\ntraining image'
         distance, rows[name] = nearest_to_network(c, data, n)
         under[name] = [f'd = {v:.2f}' for v in distance]
-    fig, axs = plt.subplots(len(rows), n, figsize=(1.1*n + .9, 1.3*len(rows) + .4), squeeze=False, layout='constrained')
+    fig, axs = plt.subplots(len(rows), n, figsize=(1.1*n + .9, 1.3*len(rows) + .6), squeeze=False, layout='constrained')
+    for ax, head in zip(axs[0], column_heads(c, data), strict=False): ax.set_title(head, fontsize=8)
     for row, (name, images) in zip(axs, rows.items(), strict=True):
         for ax, x, below in zip(row, images, under[name], strict=False):
             u = x.clamp(-1, 1).add(1).div(2).permute(1, 2, 0).numpy()

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['samplers', 'as_time', 'Schedule', 'CosineSchedule', 'LinearSchedule', 'EDMSchedule', 'schedule_from_dict', 'bcast',
            'levels', 'add_noise', 'noise_from_x0', 'x0_from_noise', 'score_from_x0', 'x0_from_score', 'v_from_x0',
-           'x0_from_v', 'Denoiser', 'check_input', 'ddim', 'ddpm', 'euler', 'heun', 'seed_noise', 'start_noise',
-           'fresh_noise', 'State', 'samples', 'sample', 'released_scales']
+           'x0_from_v', 'Denoiser', 'check_input', 'ddim', 'ddpm', 'euler', 'heun', 'seed_noise', 'seed_ids',
+           'start_noise', 'fresh_noise', 'State', 'samples', 'sample', 'released_scales']
 
 # %% ../nbs/02_diffusion.ipynb #f5b51ce1
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import NamedTuple
 
 import torch
@@ -80,6 +81,7 @@ def schedule_from_dict(
     d: dict, # what `Schedule.to_dict` gave
 ) -> Schedule: # an equal schedule
     "The schedule stored in a network's card."
+    if not isinstance(d, dict): raise ValueError(f'a schedule must be given as {{name, …}}, got {d!r}')
     d, known = dict(d), {c.__name__: c for c in Schedule.__subclasses__()}
     name = d.pop('name', None)
     if name not in known: raise ValueError(f'unknown schedule {name!r}, known are {sorted(known)}')
@@ -271,6 +273,20 @@ def seed_noise(
     return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(i)) for i in ids])
 
 # %% ../nbs/02_diffusion.ipynb #b849624c
+def seed_ids(
+    seeds: int|Sequence[int], # how many, or ids
+    seed: int = 0, # the first, when `seeds` says how many
+) -> list[int]: # ids
+    "The seed ids that are meant; ValueError unless they are whole numbers from 0 to 2⁶³ − 1, at least one."
+    try: ids = list(range(seed, seed + index(seeds)))
+    except TypeError:
+        try: ids = [index(i) for i in seeds]
+        except TypeError: raise ValueError(f'seeds must be how many, or a list of whole numbers, got {seeds!r}') from None
+    if not ids: raise ValueError('seeds must be noise [B,C,H,W], how many images (at least 1), or a list of seed ids')
+    if bad := [i for i in ids if not 0 <= i < 2**63]: raise ValueError(f'seed ids must be from 0 to 2**63 - 1, got {bad[0]}')
+    return ids
+
+# %% ../nbs/02_diffusion.ipynb #884759d4
 def start_noise(
     denoiser: Denoiser, # tells shape and device
     seeds: Tensor|int|Sequence[int], # noise [B,C,H,W], how many images, or seed ids
@@ -284,8 +300,7 @@ def start_noise(
         check_input(seeds, 1., shape=shape)
         return seeds.to(denoiser.device)
     if not shape: raise ValueError('this denoiser takes images of any size: say which with shape=(C,H,W)')
-    ids = range(seed, seed + seeds) if hasattr(seeds, '__index__') else list(seeds)
-    if not ids: raise ValueError('seeds must be noise [B,C,H,W], how many images (at least 1), or a list of seed ids')
+    ids = seed_ids(seeds, seed)
     if generator is None: return seed_noise(ids, shape).to(denoiser.device)
     return torch.stack([torch.randn(tuple(shape), generator=generator, device=generator.device) for _ in ids]
                        ).to(denoiser.device)

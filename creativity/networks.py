@@ -10,16 +10,18 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
            'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'begin_with', 'check_same_run',
            'resume', 'add_point', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card',
-           'read_weights', 'load_network', 'data_hash', 'is_own', 'training_images', 'training_sets', 'plan_steps',
-           'how_told', 'train']
+           'read_weights', 'load_network', 'stored_cards', 'data_hash', 'is_own', 'training_images', 'hold_out',
+           'training_sets', 'keep_memory', 'plan_steps', 'how_told', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
 import csv
+import ctypes
 import hashlib
 import io
 import json
 import math
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -244,6 +246,8 @@ class Model(Denoiser):
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(f'the network must return a tensor of shape {tuple(x.shape)}, got {got}')
+        if not out.is_floating_point() or out.device != x.device:
+            raise ValueError(f'the network must return real numbers on {x.device}, got {out.dtype} on {out.device}')
         if not torch.isfinite(out).all(): raise ValueError('the network returned NaN or Inf')
         return out.to(x.dtype)
 
@@ -325,7 +329,8 @@ class BetaSchedule(Schedule):
         if self.kind not in ('linear', 'scaled_linear', 'squaredcos_cap_v2'):
             raise ValueError(f'no beta schedule {self.kind!r}: known are linear, scaled_linear and squaredcos_cap_v2')
         check_architecture(steps=self.steps)
-        if not 0 < self.beta_start <= self.beta_end < 1: raise ValueError(f'need 0 < beta_start <= beta_end < 1, got {self}')
+        if not all(isinstance(v, int|float) for v in (self.beta_start, self.beta_end)) or not 0 < self.beta_start <= self.beta_end < 1:
+            raise ValueError(f'need 0 < beta_start <= beta_end < 1, got {self}')
 
     def angle(self, t):
         "Exact at the steps, linear between."
@@ -366,11 +371,13 @@ def diffusers_unet(
     config, weights = read_config(folder/'config.json', 'model configuration'), folder/'diffusion_pytorch_model.safetensors'
     if config.get('_class_name') != 'UNet2DModel': raise ValueError(f'{folder} holds a {config.get("_class_name")}, not a UNet2DModel')
     if config.get('class_embed_type'): raise ValueError(f'{folder}: class_embed_type {config["class_embed_type"]!r} is not known here')
-    if config['in_channels'] != config['out_channels']: raise ValueError(f'{folder}: the model must return as many channels as it takes')
+    if config.get('in_channels') != config.get('out_channels'): raise ValueError(f'{folder}: the model must return as many channels as it takes')
     if not weights.exists(): raise FileNotFoundError(f'no {weights}: weights must be safetensors, pickles are not read')
     try: from diffusers import UNet2DModel
     except ImportError: raise ImportError("from_diffusers needs the library diffusers: pip install 'creativity[diffusers]'") from None
-    with torch.random.fork_rng(devices=[]): net = UNet2DModel.from_config(config)
+    try:
+        with torch.random.fork_rng(devices=[]): net = UNet2DModel.from_config(config)
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as e: raise ValueError(f'{folder}/config.json describes no UNet2DModel: {e}') from None
     net.load_state_dict(read_weights(weights, net))
     return net
 
@@ -566,8 +573,9 @@ def writable_folder(
 ) -> Path: # the folder, in which a file could be written
     "A folder to write to; a one-line OSError where that cannot be."
     path = Path(path)
-    write_file(path/'.probe', b'')
-    (path/'.probe').unlink()
+    probe = path/f'.probe-{os.getpid()}' # two processes may share a folder
+    write_file(probe, b'')
+    probe.unlink()
     return path
 
 # %% ../nbs/09_networks.ipynb #70863d4b
@@ -598,9 +606,11 @@ def read_state(
 ) -> dict: # step, seconds, curve and facts
     "The JSON part of a checkpoint."
     try:
-        with safe_open(path, 'pt') as f: return json.loads(f.metadata()['state'])
-    except (SafetensorError, KeyError, TypeError, ValueError) as e:
+        with safe_open(path, 'pt') as f: state = dict(json.loads(f.metadata()['state']))
+        if missing := {'step', 'seconds', 'curve', 'recipe', 'args', 'data'} - set(state): raise ValueError(f'it lacks {sorted(missing)[0]}')
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
         raise ValueError(f'{path} is not a checkpoint of this package: {e}') from None
+    return state
 
 # %% ../nbs/09_networks.ipynb #9443385f
 def run_facts(
@@ -725,7 +735,7 @@ def make_card(
     r, keep = state['recipe'], ('network', 'args', 'shape', 'schedule', 'data', 'precision', 'plans', 'curve')
     return dict(format='creativity-network/1', name=name or f'{state["data"]["name"]}-{state["arch"]}', preset=preset,
                 predicts='noise', class_names=class_names if state['args']['classes'] else None, recipe=r,
-                steps=state['step'], images_seen=state['step']*r['batch'], minutes=round(state['seconds']/60, 1),
+                steps=state['step'], images_seen=state['step']*min(r['batch'], state['data']['images']), minutes=round(state['seconds']/60, 1),
                 loss_times=loss_times, version=creativity.__version__, torch=torch.__version__,
                 command=train_command(state, preset), **{k: state[k] for k in keep}, **({'begin': state['begin']} if state.get('begin', {}).get('name') else {}))
 
@@ -753,8 +763,10 @@ def read_card(
     except ValueError as e: raise ValueError(f'{path} is not JSON: {e}') from None
     for k in ('network', 'args', 'shape', 'schedule'):
         if not isinstance(card, dict) or card.get(k) is None: raise ValueError(f'the card {path} has no {k}')
-    if card['network'] not in network_classes:
+    if str(card['network']) not in network_classes:
         raise ValueError(f'{path}: unknown network {card["network"]!r}, known are {list(network_classes)}')
+    for k in ('args', 'schedule', 'data', 'recipe'):
+        if not isinstance(card.get(k, {}), dict): raise ValueError(f'{path}: {k} must be an object, got {card[k]!r}')
     return card
 
 # %% ../nbs/09_networks.ipynb #dff801bd
@@ -780,15 +792,23 @@ def load_network(
     folder = Path(creativity.__file__).parent/'assets'/'networks'
     path = Path(name) if str(name).endswith('.safetensors') else folder/f'{name}.safetensors'
     if not path.exists():
+        if str(name) in stored_cards(): raise FileNotFoundError(f'no network {str(name)!r}: of this one only the card is in the package; give the path of a .safetensors file')
         have = sorted(p.stem for p in folder.glob('*.safetensors'))
         raise FileNotFoundError(f'no network {str(name)!r}: give the path of a .safetensors file or one of {have}')
     card = read_card(path.with_suffix('.json'))
     try:
-        with torch.random.fork_rng(devices=[]): net = network_classes[card['network']](**card['args'])
-    except TypeError as e: raise ValueError(f'{path.with_suffix(".json")}: {e}') from None
+        with torch.random.fork_rng(devices=[]): net, schedule = network_classes[card['network']](**card['args']), schedule_from_dict(card['schedule'])
+        schedule.a(.5), tuple(card['shape'])
+    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'{path.with_suffix(".json")}: {e}') from None
     net.load_state_dict(read_weights(path, net))
     if card.get('sha256') not in (None, hashlib.sha256(path.read_bytes()).hexdigest()): raise ValueError(f'{path} holds not the weights of its card: its SHA-256 differs')
-    return Network(net.to(device, memory_format=torch.channels_last), schedule_from_dict(card['schedule']), card['shape'], card)
+    return Network(net.to(device, memory_format=torch.channels_last), schedule, card['shape'], card)
+
+# %% ../nbs/09_networks.ipynb #ca65e0e8
+def stored_cards() -> dict[str, dict]: # name -> card
+    "The cards in the package: of its networks, and of those that it tells about without holding their weights."
+    folder = Path(creativity.__file__).parent/'assets'/'networks'
+    return {p.stem: read_card(p) for p in sorted(folder.glob('*.json')) if not p.stem.endswith('-scales')}
 
 # %% ../nbs/09_networks.ipynb #6421f431
 def data_hash(
@@ -819,23 +839,44 @@ def training_images(
         raise FileNotFoundError(f'no folder or zip file {str(data)!r} is here, and {e}') from None
 
 # %% ../nbs/09_networks.ipynb #d78b2f48
+def hold_out(
+    data: Images, # at least two
+) -> tuple[Images, Images]: # for training, held out
+    "Hold out the first tenth, at most 256, of all images or of every class; never all of a class, but of at least one class an image."
+    if len(data) < 2: raise ValueError(f'one image is too few: {data.name} must have some to train on and some to hold out')
+    n, y = max(1, min(256, len(data)//10)), torch.zeros(len(data), dtype=torch.int64) if data.y is None else data.y.cpu()
+    of_class = [(y == c).nonzero()[:, 0] for c in y.unique()]
+    held = torch.cat([i[:len(i)*n//len(data)] for i in of_class])
+    if not len(held): held = max(of_class, key=len)[:1]
+    rest = torch.ones(len(data), dtype=torch.bool).index_fill(0, held, False)
+    return data[rest.to(data.x.device)], data[~rest.to(data.x.device)]
+
+# %% ../nbs/09_networks.ipynb #b042fae1
 def training_sets(
     data: str|Path|Images, # as for `training_images`, or images
-    held_out: Images|None = None, # None: 256 test images of a named set, else the first tenth, at most 256
+    held_out: Images|None = None, # None: 256 test images of a named set, else a tenth, see `hold_out`
     conditional: bool = True, # False: leave the labels out
     full: bool = True, # a named set: all its images; False: the subset in the package
     device: str = 'cpu', # where to
 ) -> list[Images]: # for training, held out
     "Training and held-out images on the device."
     named = not isinstance(data, Images) and not is_own(data)
-    if not isinstance(data, Images): data = training_images(data, subset=not full and named)
+    if not isinstance(data, Images): data = training_images(data, subset=not full)
     if held_out is None and named: held_out = load(data.name, 'test', n=256, full=full)
-    if held_out is None:
-        if len(data) < 2: raise ValueError(f'one image is too few: {data.name} must have some to train on and some to hold out')
-        data, held_out = (n := max(1, min(256, len(data)//10))) and (data[n:], data[:n])
+    if held_out is None: data, held_out = hold_out(data)
+    for d in (data, held_out):
+        if conditional and d.y is not None and d.y.min() < 0: raise ValueError(f'labels must be 0 or more, got {d.y.min()}')
     if data.x.shape[1:] != held_out.x.shape[1:]: raise ValueError('held-out images must have the shape of the training images')
     conditional = conditional and data.y is not None
     return [replace(d, x=d.x.to(device), y=d.y.to(device) if conditional else None) for d in (data, held_out)]
+
+# %% ../nbs/09_networks.ipynb #c0a2427c
+def keep_memory() -> bool: # could it be told?
+    "Have glibc keep freed memory for the next step; elsewhere nothing is done."
+    try: mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError): return False
+    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1 # from malloc.h
+    return bool(mallopt(trim_threshold, most)) and any(mallopt(mmap_threshold, size) for size in (2**30, 2**25)) # older ones take 32 MiB at most
 
 # %% ../nbs/09_networks.ipynb #e98cb6aa
 def plan_steps(
@@ -888,12 +929,15 @@ def train(
     **changes, # arguments of ResNet or UNet, over the preset's
 ) -> Network: # with the averaged weights, also saved as network.safetensors and network.json in `out`
     "Train a network to predict noise. Killed and started again it goes on, to the same weights. (Long: all that a run can vary.)"
-    if steps is None and minutes is None: raise ValueError('say how long: steps=…, minutes=… or both')
+    if steps is None and minutes is None: raise ValueError('say how long: steps, minutes or both')
+    if minutes is not None and not 0 < minutes < math.inf: raise ValueError(f'minutes must be above 0, got {minutes}')
     if stop is not None: check_architecture(stop=stop)
+    keep_memory()
     recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed), how_told(data, full, device, schedule, changes)
     path = writable_folder(out)/'checkpoint.safetensors'
     data, held_out = training_sets(data, held_out, conditional, full, device)
-    net = build(arch, preset, data.x.shape[1], None if data.y is None else int(data.y.max()) + 1, seed, **changes)
+    classes = None if data.y is None else 1 + max(int(d.y.max()) for d in (data, held_out) if d.y is not None)
+    net = build(arch, preset, data.x.shape[1], classes, seed, **changes)
     first = begin_with(net, begin)
     trainer = Trainer(net, data, recipe, schedule or CosineSchedule(), mixed_precision(torch.device(device)))
     if steps is None: steps = read_state(path)['recipe']['steps'] if path.exists() else plan_steps(trainer, minutes)

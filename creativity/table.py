@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['published', 'rider', 'split_row', 'row_network', 'row_images', 'row_scales', 'row_machines', 'each_seed',
            'row_command', 'stored_row', 'joined', 'measure', 'summary', 'read_table', 'row_title', 'table_lines',
-           'table_text', 'table_figure', 'read_causes', 'gain', 'table_csv', 'table_files', 'quick_table']
+           'table_text', 'numbers_text', 'table_figure', 'read_causes', 'gain', 'table_report', 'table_csv',
+           'table_files', 'quick_table']
 
 # %% ../nbs/10_table.ipynb #46ff9723
 import csv
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 
 import creativity
 from .compare import Comparison, bootstrap_interval, compare, higher_is_better, scores, write_all
-from .data import Images, load
+from .data import SETS, Images, load
 from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
 from .networks import Network, architectures, load_network, training_images, writable_folder, write_file
 from .scales import read_calibration, scales_file
@@ -54,7 +55,8 @@ def row_network(
     except FileNotFoundError as e:
         if network: raise
         raise FileNotFoundError(f'the network {row!r} is not in the package: give its weights with --network PATH') from e
-    want = dict(padding='zeros', attention=False) | args
+    want, seen = dict(padding='zeros', attention=False) | args, net.card.get('data', {}).get('name')
+    if seen in SETS and seen != split_row(row)[0]: raise ValueError(f'the row {row!r} is about {split_row(row)[0]}, but the network was trained on {seen}')
     if type(net.net).__name__ != kind or any(net.net.args.get(k, False) != v for k, v in want.items()):
         raise ValueError(f'the row {row!r} is about {split_row(row)[1]}, but the network is {type(net.net).__name__} {net.net.args}')
     return net
@@ -194,8 +196,11 @@ def read_table(
     path = files('creativity')/'assets'/'table1.json'
     rows = json.loads(path.read_text())['quick' if quick else 'rows']
     for p in sorted(Path(folder).glob('*/row.json')) if folder else []:
-        try: rows |= json.loads(p.read_text(encoding='utf-8'))
-        except (ValueError, TypeError) as e: raise ValueError(f'{p} is damaged, delete it: {e}') from None
+        try:
+            found = dict(json.loads(p.read_text(encoding='utf-8')))
+            for r in found.values(): summary(r), summary(r, few=True)
+            rows |= found
+        except (ValueError, TypeError, KeyError, AttributeError) as e: raise ValueError(f'{p} is damaged, delete it: {e}') from None
     return {row: rows[row] for row in published if row in rows}
 
 # %% ../nbs/10_table.ipynb #502920ff
@@ -236,9 +241,22 @@ def table_text(
     text = '\n'.join('  '.join(c.ljust(w) for c, w in zip(cells, wide, strict=True)).rstrip() for cells in lines)
     how = sorted({(r['steps'] if few else r['network_steps'], r['steps']) for r in rows.values()})
     steps = '; '.join(f'network {a} steps, machines {b}' for a, b in how)
-    return (f'{text}\nPearson r, median over seeds; columns ELS, LS, IS: published (100 seeds). {steps or "nothing is measured"}.\n'
+    return (f'{text}\nPearson r, median over seeds. Columns ELS, LS, IS: published (network 150 steps, machines 20, 100 seeds).\n'
+            f'ours: {steps or "nothing is measured"}.\n'
             'ELS is bbELS for zero-padded networks and ELS (wrapping) for circular ones. images: in the dictionary of one seed.\n'
             '¹ published for CelebA, ours for another set of faces.')
+
+# %% ../nbs/10_table.ipynb #9e252cf8
+def numbers_text(
+    rows: dict[str, dict], # row -> record
+) -> str: # several lines
+    "All five numbers of the machine in the column ELS, for a terminal."
+    names = dict(r='Pearson r', r2='r² (square of r)', cod='CoD', cosine='cosine', mse='MSE')
+    lines = [f'{"":25}' + ''.join(f'{name:>18}' for name in names.values())]
+    for row in rows:
+        s = summary(rows[row])['ELS']
+        lines.append(f'{row_title(row):25}' + ''.join(f'{s[k][0]:>18.2f}' for k in names))
+    return '\n'.join([*lines, 'Medians over seeds, of ELS (bbELS for zero-padded networks), the network at its larger number of steps.'])
 
 # %% ../nbs/10_table.ipynb #51ced1da
 def table_figure(
@@ -279,6 +297,13 @@ def gain(
     return float(np.median(two - one)), *bootstrap_interval(two - one)
 
 # %% ../nbs/10_table.ipynb #9b182f92
+def table_report(
+    rows: dict[str, dict], # row -> record
+) -> str: # several lines
+    "The table at both numbers of network steps, and all five numbers."
+    return '\n\n'.join([table_text(rows), table_text(rows, few=True), numbers_text(rows)])
+
+# %% ../nbs/10_table.ipynb #d7c5f912
 def table_csv(
     rows: dict[str, dict], # row -> record
 ) -> str: # one line for each row, number of network steps, machine and number
@@ -292,10 +317,10 @@ def table_csv(
             for m, numbers in published[row].items():
                 for k in higher_is_better:
                     write.writerow([row, r['steps'] if few else r['network_steps'], r['steps'], r['machines'][m], k, *(f'{v:.5f}' for v in s[m][k]),
-                                    numbers if k == 'r' else '', r['candidates_from'], len(r['seeds']), r['scales_from'], r['version']])
+                                    numbers if k == 'r' and not few else '', r['candidates_from'], len(r['seeds']), r['scales_from'], r['version']])
     return buf.getvalue()
 
-# %% ../nbs/10_table.ipynb #d7c5f912
+# %% ../nbs/10_table.ipynb #c1f91137
 def table_files(
     rows: dict[str, dict], # row -> record
     out: str|Path, # folder
@@ -305,7 +330,7 @@ def table_files(
     out = writable_folder(out)
     both = dict(rows=rows, quick=read_table(quick=True)) if not quick else dict(rows=read_table(), quick=rows)
     texts = {'table1.csv': table_csv(rows), 'table1.json': json.dumps(dict(format='creativity-table1/1', **both)) + '\n',
-             'table1.txt': table_text(rows) + '\n\n' + table_text(rows, few=True) + '\n'}
+             'table1.txt': table_report(rows) + '\n'}
     return write_all(out, {'table1.png': table_figure(rows)} | texts)
 
 # %% ../nbs/10_table.ipynb #c7733c72

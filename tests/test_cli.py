@@ -292,7 +292,15 @@ def test_folder_of_images_from_training_to_comparison(run, tmp_path):
     assert out.splitlines()[-1] == 'wrote cal/network-scales.json'
     stored = json.loads(Path('cal/network-scales.json').read_text())
     assert (stored['data'], stored['images']) == ('celeba', 12)
-    assert '--data celeba ' in stored['command']
+    assert '--network network.safetensors --data celeba ' in stored['command']
+    assert 'receptive_field' not in stored
+    assert run(f'calibrate {small} --widths 3,5 --fields 2 --out cal')[:2] == (0, out)
+    stored = json.loads(Path('cal/network-scales.json').read_text())
+    assert stored['command'].endswith(' --fields 2')
+    field = stored['receptive_field']
+    assert len(field['times']) == len(field['width']) == len(field['widths']) == len(field['map'])
+    assert all(len(w) == field['images'] == 2 for w in field['widths'])
+    refused(run(f'calibrate {small} --widths 3,5 --fields -1'), 'fields')
     assert run('calibrate --network net/network.safetensors --seeds 2 --steps 2 --widths 3,5 --out cal')[1] == out      # the card names it
     code, out, err = run(f'compare {small} --network-steps 2 --scales 3 --out c')
     assert code == 0, err

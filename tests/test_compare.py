@@ -2,6 +2,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ from creativity.compare import (
 from creativity.data import Images
 from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
 from creativity.machines import BBELSMachine, ISMachine
-from creativity.networks import Network, build, from_x0, load_network, save_network
+from creativity.networks import Network, build, from_noise, from_x0, load_network, save_network
 from creativity.scales import calibration
 
 G = torch.Generator().manual_seed(0)
@@ -47,6 +48,7 @@ def test_scores_of_known_pairs():
     assert s['mse'] == pytest.approx((.0625 + .5625)/2)
     assert scores(y, -y) == pytest.approx(dict(r=-1, r2=1, cod=-3, cosine=-1, mse=4))
     assert math.isnan(scores(y, torch.ones_like(y))['r'])
+    assert math.isnan(scores(torch.ones_like(y), y)['cod'])
 
 
 def test_interval_is_seeded_and_holds_the_median():
@@ -91,6 +93,60 @@ def test_weights_tell_networks_apart(tmp_path):
     nets = [Network(build('resnet', classes=2, seed=i, width=4, depth=1, dim=8), S, (1, 8, 8)) for i in (0, 1)]
     compare(nets[0], MACHINES, **ARGS, out=tmp_path)
     with pytest.raises(ValueError, match='another denoisers'): compare(nets[1], MACHINES, **ARGS, out=tmp_path)
+
+
+@pytest.mark.parametrize('other', [from_x0(lambda x, t, label: x*.4, S, (1, 8, 8), 2), from_noise(lambda x, t, label: x*.5, S, (1, 8, 8), 2)])
+def test_functions_are_told_apart_by_their_answers(tmp_path, other):
+    "A function has no weights to take a checksum of; neither a comparison nor a calibration takes over what another one gave."
+    compare(NET, MACHINES, **ARGS, out=tmp_path/'c')
+    assert compare(from_x0(lambda x, t, label: x/2, S, (1, 8, 8), 2), MACHINES, **ARGS, out=tmp_path/'c').seeds == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match='another denoisers'): compare(other, MACHINES, **ARGS, out=tmp_path/'c')
+    kw = dict(widths=(3, 5), steps=2, seeds=2, out=tmp_path/'k', progress=False)
+    calibration(NET, BBELSMachine(X, Y), **kw)
+    with pytest.raises(ValueError, match='answer'): calibration(other, BBELSMachine(X, Y), **kw)
+
+
+def test_classes_tell_machines_apart(tmp_path):
+    compare(NET, {'ELS': BBELSMachine(X, torch.arange(20)//10, scales=3)}, **ARGS, out=tmp_path)
+    with pytest.raises(ValueError, match='another denoisers'):
+        compare(NET, {'ELS': BBELSMachine(X, torch.arange(20)//15, scales=3)}, **ARGS, out=tmp_path)
+
+
+def test_labels_are_checked_before_any_work(tmp_path):
+    three = from_x0(lambda x, t, label: x*0.5, S, (1, 8, 8), 3)
+    with pytest.raises(ValueError, match='ELS: label 2 is not in the data'): compare(three, MACHINES, **ARGS, out=tmp_path/'a')
+    with pytest.raises(ValueError, match='rider: label must be from 0 to 1'): compare(three, {'rider': NET}, **ARGS, out=tmp_path/'a')
+    with pytest.raises(ValueError, match='label must be'): compare(NET, MACHINES, **{**ARGS, 'label': 'dress'}, out=tmp_path/'a')
+    assert not list(tmp_path.glob('a/seed*'))
+
+
+@pytest.mark.parametrize('seeds', [[0, 0], [-1], [1.5], [], 0, [2**63]])
+def test_seeds_are_whole_and_different(seeds):
+    with pytest.raises(ValueError, match='seed'): compare(NET, MACHINES, **{**ARGS, 'seeds': seeds})
+    with pytest.raises(ValueError, match='seed'): calibration(NET, BBELSMachine(X, Y), (3,), 2, seeds, progress=False)
+
+
+def test_seeds_may_be_an_array():
+    a, b = (compare(NET, MACHINES, **{**ARGS, 'seeds': s}) for s in (np.arange(2), 2))
+    assert a.values == b.values
+
+
+def test_a_seed_has_the_same_label_everywhere(tmp_path):
+    "So a calibration can be extended by later seeds, as a comparison can."
+    kw = dict(widths=(3,), steps=2, out=tmp_path, progress=False)
+    assert calibration(NET, BBELSMachine(X, Y), seeds=range(1, 4), **kw).labels == spread_labels(NET, range(1, 4)) == [1, 0, 1]
+    assert calibration(NET, BBELSMachine(X, Y), seeds=4, **kw).labels == [0, 1, 0, 1]
+
+
+def test_raw_modules_are_refused():
+    with pytest.raises(ValueError, match='from_noise'): compare(torch.nn.Conv2d(1, 1, 3), MACHINES, **ARGS)
+    with pytest.raises(ValueError, match='name: machine'): compare(NET, [ISMachine(X, Y)], **ARGS)
+
+
+def test_half_precision_weights_have_a_fingerprint():
+    class Half(torch.nn.Conv2d):
+        def forward(self, x, t, label): return super().forward(x.bfloat16()).to(x)
+    assert {'crc', 'answer'} <= set(module.fingerprint(from_noise(Half(1, 1, 1).bfloat16(), S, (1, 8, 8))))
 
 
 @pytest.mark.parametrize(('network', 'machines', 'changes', 'message'), [

@@ -1,5 +1,6 @@
 "Networks: architectures, wrappers, training that survives kills, weights and cards that fit together."
 import json
+import math
 import os
 import signal
 import subprocess
@@ -34,6 +35,8 @@ from creativity.networks import (
     from_score,
     from_v,
     from_x0,
+    hold_out,
+    keep_memory,
     load_network,
     loss_by_noise,
     loss_times,
@@ -489,7 +492,7 @@ def trained(tmp_path_factory):
 def test_roundtrip(tmp_path, arch):
     net = build(arch, channels=3, classes=5)
     state = dict(arch=arch, network=type(net).__name__, args=net.args, shape=[3, 16, 16], schedule=CosineSchedule(.008).to_dict(),
-                 recipe=dict(steps=1, batch=1, lr=1, ema=0, seed=0), data=dict(name='x'), precision='', plans=[], curve=[], step=0, seconds=0)
+                 recipe=dict(steps=1, batch=1, lr=1, ema=0, seed=0), data=dict(name='x', images=9), precision='', plans=[], curve=[], step=0, seconds=0)
     m = save_network(net, tmp_path/'n.safetensors', make_card(state))
     assert m.schedule == CosineSchedule(.008)
     assert (m.shape, m.classes) == ((3, 16, 16), 5)
@@ -498,6 +501,67 @@ def test_roundtrip(tmp_path, arch):
     exact = Network(net, m.schedule, m.shape).noise(x, .5, 1)
     assert (m.noise(x, .5, 1) - exact).abs().max() < 2e-3
     assert m.noise(x.double(), .5, 1).dtype == torch.float64
+
+
+@pytest.mark.parametrize('change', [dict(network=['ResNet']), dict(args=dict(classes=-1)), dict(data='mnist'), dict(schedule='cosine'),
+                                    dict(schedule=dict(name='CosineSchedule', offset='x')), dict(shape=3)])
+def test_damaged_card_is_one_line(tmp_path, change):
+    net = build(width=4, depth=1, dim=8)
+    path = tmp_path/'n.safetensors'
+    save_network(net, path, dict(network='ResNet', args=net.args, shape=[1, 8, 8], schedule=S.to_dict()))
+    card = json.loads(path.with_suffix('.json').read_text())
+    path.with_suffix('.json').write_text(json.dumps(card | change | ({'args': net.args | change['args']} if 'args' in change else {})))
+    with pytest.raises(ValueError, match=r'n\.json') as e: load_network(path)
+    assert '\n' not in str(e.value)
+
+
+def test_held_out_images_are_of_every_class():
+    data = toy(100)
+    rest, held = hold_out(data[data.y.argsort(stable=True)])
+    assert (len(rest), len(held), held.y.tolist()) == (90, 10, [0]*5 + [1]*5)
+    assert torch.equal(hold_out(Images(data.x))[1].x, data.x[:10])
+    rest, held = hold_out(Images(data.x[:3], torch.tensor([0, 1, 1])))
+    assert (rest.y.tolist(), held.y.tolist()) == ([0, 1], [1])
+    rest, held = hold_out(Images(torch.rand(1000, 1, 1, 1), torch.arange(1000) % 300))
+    assert set(rest.y.tolist()) == set(range(300))
+    with pytest.raises(ValueError, match='one image'): hold_out(data[:1])
+
+
+def test_rare_classes_do_not_end_a_training(tmp_path):
+    data = toy(40)
+    data.y = torch.tensor([9]*4 + [i % 9 for i in range(36)])
+    net = train(data, tmp_path/'a', steps=55, width=4, depth=1, dim=8, batch=8, progress=False)
+    assert net.classes == 10
+    data.y[3] = -1
+    with pytest.raises(ValueError, match='labels must be 0 or more'): train(data, tmp_path/'b', steps=1, width=4, depth=1, dim=8, progress=False)
+
+
+@pytest.mark.parametrize('minutes', [0, -1, math.nan, math.inf])
+def test_minutes_that_are_none(tmp_path, minutes):
+    with pytest.raises(ValueError, match='minutes must be'): train(toy(), tmp_path/'a', steps=3, minutes=minutes, progress=False)
+    assert not (tmp_path/'a').exists()
+
+
+def test_images_seen_by_large_batches(tmp_path):
+    net = train(toy(20), tmp_path, steps=3, batch=500, width=4, depth=1, dim=8, progress=False)
+    assert net.card['images_seen'] == 3*18
+
+
+@pytest.mark.parametrize('state', ['[]', '{}', '3'])
+def test_checkpoint_without_what_it_needs(tmp_path, state):
+    from safetensors.torch import save_file
+    save_file({'a': torch.zeros(1)}, tmp_path/'checkpoint.safetensors', {'state': state})
+    with pytest.raises(ValueError, match='is not a checkpoint'): read_state(tmp_path/'checkpoint.safetensors')
+
+
+def test_model_must_answer_with_real_numbers():
+    for dtype in (torch.complex64, torch.int64):
+        with pytest.raises(ValueError, match='real numbers'): from_noise(lambda x, t, label, dtype=dtype: x.to(dtype), S).denoise(toy(2).x, .5)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the C library of Linux')
+def test_memory_is_kept_between_steps():
+    assert keep_memory()
 
 
 def test_card(trained):
@@ -557,6 +621,13 @@ def test_shipped_networks():
         assert net.card['name'] == path.stem
         x = seed_noise(range(2), net.shape)
         assert net.denoise(x, .5, 3 if net.classes else None).isfinite().all()
+
+
+@pytest.mark.parametrize('name', ['mnist-resnet', 'mnist-unet'])
+def test_a_seed_gives_the_same_image_alone_and_in_a_batch(name):
+    net = load_network(name)
+    alone, beside = sample(net, [0], 20, progress=False)[0], sample(net, 6, 20, progress=False)[0]
+    assert (alone - beside).abs().max() < 1e-3
 
 
 # diffusers

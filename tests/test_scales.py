@@ -8,7 +8,7 @@ import torch
 from creativity.data import load
 from creativity.diffusion import CosineSchedule, LinearSchedule, seed_noise
 from creativity.machines import BBELSMachine, ELSMachine, ISMachine, LSMachine
-from creativity.networks import from_noise, load_network
+from creativity.networks import from_noise, load_network, stored_cards
 from creativity.scales import (
     Calibration,
     all_widths,
@@ -17,6 +17,7 @@ from creativity.scales import (
     calibrated_scales,
     calibration,
     cosine,
+    field_times,
     mass_width,
     read_calibration,
     receptive_field,
@@ -110,6 +111,17 @@ def test_stored_calibrations_belong_to_the_shipped_networks():
         assert len(r['scales']) == r['steps'] == len(r['best'][0])
         assert np.sort(r['best'], 0)[(len(r['best']) - 1)//2].tolist() == r['scales']
         assert json.dumps(r)
+
+
+def test_what_is_told_about_networks_that_are_not_in_the_package():
+    "The calibration belongs to the card, and holds the receptive fields that cannot be measured here."
+    for name in set(stored_cards()) - set(calibrated_networks()):
+        r, card = read_calibration(name), stored_cards()[name]
+        assert r['weights'] == card['sha256']
+        field = r['receptive_field']
+        assert tuple(field['times']) == field_times
+        for width, m in zip(field['width'], field['map'], strict=True): assert mass_width(torch.tensor(m), field['share']) == width
+        with pytest.raises(FileNotFoundError, match='only the card'): load_network(name)
 
 
 def test_cosine_sees_what_float32_would_not():

@@ -8,7 +8,8 @@ import creativity
 from creativity import table
 from creativity.data import Images, save_grid
 from creativity.diffusion import CosineSchedule
-from creativity.networks import build, save_network
+from creativity.networks import build, save_network, stored_cards
+from creativity.scales import calibrated_scales, read_calibration, scales_file
 from creativity.table import (
     gain,
     measure,
@@ -23,6 +24,7 @@ from creativity.table import (
     table_csv,
     table_files,
     table_lines,
+    table_report,
     table_text,
 )
 
@@ -99,7 +101,14 @@ def test_summary_and_files(toy, tmp_path):
     assert [line[-1] for line in lines[1:]].count('not measured') == 10
     assert '3 ' in ' '.join(lines[5])
     assert all(len(line) < 140 for line in table_text(rows).splitlines())
-    assert table_csv(rows).count('\n') == 1 + 2*3*5
+    few, numbers = table_text(rows, few=True), table_report(rows).splitlines()[-2]
+    assert few in table_report(rows)
+    assert 'published (network 150 steps' in few
+    assert 'ours: network 2 steps' in few
+    assert [float(v) for v in numbers.split()[2:]] == [round(s['ELS'][k][0], 2) for k in ('r', 'r2', 'cod', 'cosine', 'mse')]
+    lines = [line.split(',') for line in table_csv(rows).splitlines()]
+    assert len(lines) == 1 + 2*3*5
+    assert [bool(line[8]) for line in lines[1:]] == [line[1] == '3' and line[4] == 'r' for line in lines[1:]] # the paper's table is of many steps
     files = table_files(rows, tmp_path/'out')
     assert all(p.stat().st_size > 200 for p in files)
     kept = json.loads((tmp_path/'out'/'table1.json').read_text())
@@ -107,6 +116,20 @@ def test_summary_and_files(toy, tmp_path):
     assert kept['quick'] == read_table(quick=True)
     kept = json.loads(table_files(rows, tmp_path/'out', quick=True)[2].read_text())
     assert (kept['rows'], kept['quick']) == (read_table(), rows)
+
+
+@pytest.mark.parametrize('row', ['{"mnist-unet": {}}', '[]', '{"mnist-unet": 3}', 'x'])
+def test_damaged_row_is_named(tmp_path, row):
+    (tmp_path/'mnist-unet').mkdir()
+    (tmp_path/'mnist-unet'/'row.json').write_text(row)
+    if row == '[]': assert read_table(tmp_path) == read_table() # no row at all
+    else:
+        with pytest.raises(ValueError, match=r'row\.json is damaged'): read_table(tmp_path)
+
+
+def test_network_of_other_images_is_no_row():
+    path = scales_file('fashion_mnist-resnet').with_name('fashion_mnist-resnet.safetensors')
+    with pytest.raises(ValueError, match='was trained on fashion_mnist'): row_network('cifar10-resnet', path)
 
 
 def test_empty_table():
@@ -175,7 +198,9 @@ def test_stored_rows_are_sound():
             assert len(r['seeds']) == len(r['many']['ELS']['r']) == len(r['few']['IS']['mse'])
             assert len(r['scales']) == 20
             assert r['command'].startswith(f'creativity table1 --recompute {row}')
-            if r['weights'] and not row.startswith('faces'): assert r['weights'] == row_network(row).card['sha256']
+            assert r['weights'] == stored_cards()[row]['sha256']
+            assert r['weights'] == read_calibration(row)['weights']
+            assert r['scales'] == calibrated_scales(row)
 
 
 def test_causes_differ_in_one_thing():
