@@ -257,8 +257,9 @@ def compare(
     labels = spread_labels(network, ids, label)
     shape, all_ = check_pair(network, machines, labels is not None), {'network': network, **machines}
     check_labels(all_, labels)
+    known = 0 if label is None and labels else labels and labels[0] # a class to ask about, whichever seeds come first
     facts = dict(version=creativity.__version__, names=list(all_), steps=steps, network_steps=network_steps,
-                 label='spread' if label is None else 'given', denoisers={n: fingerprint(d, shape, labels and labels[0]) for n, d in all_.items()})
+                 label='spread' if label is None else 'given', denoisers={n: fingerprint(d, shape, known) for n, d in all_.items()})
     if out is not None: out = open_folder(out, facts)
     found = []
     for i, c in tqdm(list(zip(ids, labels or [None]*len(ids), strict=True)), 'compare', unit='seed', disable=not progress, delay=2, leave=False):

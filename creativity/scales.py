@@ -171,11 +171,12 @@ def pair_facts(
     machine: Machine, # with its training images
     widths: Sequence[int], # candidates
     steps: int, # of the flow
+    label: int|None = None, # a class that the network knows
 ) -> dict: # ready for JSON
     "What a calibration depends on, to tell runs apart and to say where a result comes from."
     card = getattr(network, 'card', {})
     labels = np.concatenate([np.full(s.stop - s.start, c) for c, s in machine.classes.items()]) if machine.classes else None
-    says = answer(network, machine.shape, 0 if getattr(network, 'classes', None) else None)
+    says = answer(network, machine.shape, label)
     return dict(network=card.get('name') or type(network).__name__, weights=card.get('sha256'), answer=says, machine=type(machine).__name__,
                 wrapped=getattr(machine, 'wrapped', None), schedule=network.schedule.to_dict(), images=len(machine.images),
                 classes=len(machine.classes) or None, images_sha256=digest(to_uint8(machine.images).numpy(), labels),
@@ -232,7 +233,8 @@ def calibration(
     noise, labels = start_noise(network, seeds, shape=machine.shape), seed_labels(network, label, ids)
     for lb in dict.fromkeys(labels): machine.dictionary(lb)
     out = None if out is None else writable_folder(out)
-    facts, found = pair_facts(network, machine, widths, steps), []
+    known = labels[0] if label is not None else 0 if getattr(network, 'classes', None) else None # whichever seeds come first
+    facts, found = pair_facts(network, machine, widths, steps, known), []
     for i, lb, x in zip(tqdm(ids, unit='seed', disable=not progress, delay=2), labels, noise.split(1), strict=True):
         path = None if out is None else out/f'seed-{i:05d}.npz'
         done = None if path is None else read_seed(path, facts, x, lb)

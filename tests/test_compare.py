@@ -136,6 +136,8 @@ def test_a_seed_has_the_same_label_everywhere(tmp_path):
     kw = dict(widths=(3,), steps=2, out=tmp_path, progress=False)
     assert calibration(NET, BBELSMachine(X, Y), seeds=range(1, 4), **kw).labels == spread_labels(NET, range(1, 4)) == [1, 0, 1]
     assert calibration(NET, BBELSMachine(X, Y), seeds=4, **kw).labels == [0, 1, 0, 1]
+    assert compare(NET, MACHINES, **{**ARGS, 'seeds': [1, 2]}, out=tmp_path/'c').labels == [1, 0]
+    assert compare(NET, MACHINES, **ARGS, out=tmp_path/'c').labels == [0, 1, 0, 1]
 
 
 def test_raw_modules_are_refused():
