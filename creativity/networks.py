@@ -9,7 +9,7 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'diffusers_schedule', 'diffusers_unet', 'from_diffusers', 'Network', 'noise_loss', 'label_batches',
            'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
            'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'begin_with', 'check_same_run',
-           'resume', 'add_point', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card',
+           'resume', 'add_point', 'interrupted', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card',
            'read_weights', 'load_network', 'stored_cards', 'data_hash', 'is_own', 'training_images', 'hold_out',
            'training_sets', 'keep_memory', 'plan_steps', 'how_told', 'train']
 
@@ -23,9 +23,11 @@ import json
 import math
 import os
 import shlex
+import signal
+import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -678,6 +680,18 @@ def add_point(
                               held_out=round(sum(by_time)/len(by_time), 6), by_time=[round(v, 6) for v in by_time]))
 
 # %% ../nbs/09_networks.ipynb #c19eddf2
+@contextmanager
+def interrupted():
+    "Ctrl-C waits for the end of a step: a list that is empty until then."
+    asked = []
+    if threading.current_thread() is not threading.main_thread(): # where no signal arrives
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
+    try: yield asked
+    finally: signal.signal(signal.SIGINT, before)
+
+# %% ../nbs/09_networks.ipynb #3e70b1e2
 def run_steps(
     trainer: Trainer, # goes on from where it is
     path: Path, # checkpoint.safetensors
@@ -691,8 +705,8 @@ def run_steps(
     "Advance to the last step, `stop` or the time limit, with about forty points of the loss curve and a checkpoint now and then."
     n, batch, gap = trainer.recipe.steps, min(trainer.recipe.batch, len(trainer.data)), max(50, trainer.recipe.steps//40)
     begun, saved, losses = time.time() - trainer.seconds, time.time(), []
-    with tqdm(total=n*batch, initial=trainer.step*batch, unit=' images', disable=not progress, mininterval=1) as bar:
-        while trainer.step < min(n, stop or n) and (minutes is None or trainer.seconds < 60*minutes):
+    with tqdm(total=n*batch, initial=trainer.step*batch, unit=' images', disable=not progress, mininterval=1) as bar, interrupted() as asked:
+        while not asked and trainer.step < min(n, stop or n) and (minutes is None or trainer.seconds < 60*minutes):
             losses.append(trainer.advance())
             bar.update(batch)
             if trainer.step % 20 == 0 or trainer.step == n:
@@ -707,6 +721,7 @@ def run_steps(
                 save_checkpoint(trainer, path, facts)
                 saved = time.time()
     save_checkpoint(trainer, path, facts)
+    if asked: raise KeyboardInterrupt
 
 # %% ../nbs/09_networks.ipynb #1b617f04
 def train_command(

@@ -559,6 +559,22 @@ def test_model_must_answer_with_real_numbers():
         with pytest.raises(ValueError, match='real numbers'): from_noise(lambda x, t, label, dtype=dtype: x.to(dtype), S).denoise(toy(2).x, .5)
 
 
+def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):
+    small, whole = dict(steps=8, batch=8, width=4, depth=1, dim=8, progress=False), Trainer.advance
+    straight = train(toy(), tmp_path/'a', **small)
+
+    def advance(self):
+        if self.step == 4: os.kill(os.getpid(), signal.SIGINT)
+        return whole(self)
+    monkeypatch.setattr(Trainer, 'advance', advance)
+    with pytest.raises(KeyboardInterrupt): train(toy(), tmp_path/'b', **small)
+    monkeypatch.setattr(Trainer, 'advance', whole)
+    assert read_state(tmp_path/'b'/'checkpoint.safetensors')['step'] == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = train(toy(), tmp_path/'b', **small)
+    for p, q in zip(straight.net.parameters(), again.net.parameters(), strict=True): assert torch.equal(p, q)
+
+
 @pytest.mark.skipif(sys.platform != 'linux', reason='the C library of Linux')
 def test_memory_is_kept_between_steps():
     assert keep_memory()
