@@ -332,14 +332,16 @@ def write_atomic(
     path: Path, # the file's final name; its folder is made
     write: Callable, # called with the open binary file
 ) -> Path: # `path`
-    "Write a file that appears whole or not at all, whatever interrupts."
+    "Write a file that appears whole or not at all, whatever interrupts; a one-line OSError if it cannot be, with what was there before untouched."
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        with part.open('wb') as f: write(f)
-        return part.replace(path)
-    finally: part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open('wb') as f: write(f)
+            return part.replace(path)
+        finally: part.unlink(missing_ok=True)
+    except OSError as e: raise OSError(f'cannot write {path}: {e.strerror or e}') from None
 
 # %% ../nbs/01_data.ipynb #2a5bb3e9
 def write_npz(

@@ -565,9 +565,8 @@ def write_file(
     path: Path, # the file
     data: bytes, # its whole content
 ) -> None:
-    "Write a file whole or not at all; a one-line OSError if it cannot be written, with what was there before untouched."
-    try: write_atomic(path, lambda f: f.write(data))
-    except OSError as e: raise OSError(f'cannot write {path}: {e.strerror or e}') from None
+    "Write bytes as `write_atomic` does."
+    write_atomic(path, lambda f: f.write(data))
 
 # %% ../nbs/09_networks.ipynb #24ebac95
 def writable_folder(

@@ -211,8 +211,7 @@ def write_seed(
 ) -> None:
     "Keep a finished seed; a one-line OSError if that cannot be."
     about = json.dumps(dict(facts, label=label))
-    try: write_atomic(path, lambda f: np.savez(f, cosines=cosines, noise=x.cpu().numpy(), about=about))
-    except OSError as e: raise OSError(f'cannot write {path}: {e.strerror or e}') from None
+    write_atomic(path, lambda f: np.savez(f, cosines=cosines, noise=x.cpu().numpy(), about=about))
 
 # %% ../nbs/08_scales.ipynb #f2e3c6bd
 def calibration(
