@@ -21,9 +21,9 @@ import hashlib
 import io
 import json
 import math
-import os
 import shlex
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -574,10 +574,10 @@ def writable_folder(
 ) -> Path: # the folder, in which a file could be written
     "A folder to write to; a one-line OSError where that cannot be."
     path = Path(path)
-    probe = path/f'.probe-{os.getpid()}' # two processes may share a folder
-    write_file(probe, b'')
-    probe.unlink()
-    return path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path): return path # two processes may share a folder
+    except OSError as e: raise OSError(f'cannot write {path}: {e.strerror or e}') from None
 
 # %% ../nbs/09_networks.ipynb #70863d4b
 def curve_csv(
