@@ -11,12 +11,11 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'begin_with', 'check_same_run',
            'resume', 'add_point', 'interrupted', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card',
            'read_weights', 'load_network', 'stored_cards', 'data_hash', 'is_own', 'training_images', 'hold_out',
-           'training_sets', 'keep_memory', 'plan_steps', 'how_told', 'train']
+           'training_sets', 'plan_steps', 'how_told', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
 import csv
-import ctypes
 import hashlib
 import io
 import json
@@ -884,14 +883,6 @@ def training_sets(
     conditional = conditional and data.y is not None
     return [replace(d, x=d.x.to(device), y=d.y.to(device) if conditional else None) for d in (data, held_out)]
 
-# %% ../nbs/09_networks.ipynb #c0a2427c
-def keep_memory() -> bool: # could it be told?
-    "Have glibc keep freed memory for the next step; elsewhere nothing is done."
-    try: mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError): return False
-    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1 # from malloc.h
-    return bool(mallopt(trim_threshold, most)) and any(mallopt(mmap_threshold, size) for size in (2**30, 2**25)) # older ones take 32 MiB at most
-
 # %% ../nbs/09_networks.ipynb #e98cb6aa
 def plan_steps(
     trainer: Trainer, # not yet begun; left as it is
@@ -946,7 +937,6 @@ def train(
     if steps is None and minutes is None: raise ValueError('say how long: steps, minutes or both')
     if minutes is not None and not 0 < minutes < math.inf: raise ValueError(f'minutes must be above 0, got {minutes}')
     if stop is not None: check_architecture(stop=stop)
-    keep_memory()
     recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed), how_told(data, full, device, schedule, changes)
     path = writable_folder(out)/'checkpoint.safetensors'
     data, held_out = training_sets(data, held_out, conditional, full, device)
