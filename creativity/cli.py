@@ -275,6 +275,7 @@ def run_train(
     lr: float = 2e-3, # learning rate after the warm-up
     ema: float = .999, # the averaged weights, which are the result, forget at this rate
     seed: int = 0, # of first weights, order of images, times and noise
+    high_noise: float = 0., # share of every batch that is drawn near t = 1, where errors count most for the final image
     device: str = 'cpu', # cpu or cuda
     out: Path = Path('out/train'), # folder for checkpoint, loss curve, weights and card
 ):
@@ -284,7 +285,7 @@ def run_train(
     if arch not in architectures: raise ValueError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
     if preset not in presets: raise ValueError(f'no preset {preset!r}: choose {", ".join(presets)}')
     device, out = str(read_device(device)), writable_folder(out)
-    net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device, begin=begin, stop=stop)
+    net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device, begin=begin, stop=stop, high_noise=high_noise)
     print(train_end(net.card))
     wrote([out/f for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')])
 

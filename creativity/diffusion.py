@@ -121,6 +121,8 @@ def add_noise(
 def _positive(v, what):
     if not (torch.as_tensor(v).abs() > 1e-12).all(): raise ValueError(what)
 
+def _need_noise(sigma): _positive(sigma, 'without noise (sigma = 0, as at t = 0) there is no noise prediction, score or v')
+
 # %% ../nbs/02_diffusion.ipynb #4dd8e736
 def noise_from_x0(
     x: Tensor, # [B,C,H,W] noisy images
@@ -129,7 +131,7 @@ def noise_from_x0(
     sigma: float|Tensor, # noise level
 ) -> Tensor: # [B,C,H,W]
     "The noise prediction that says the same as the posterior mean `x0`; ValueError where `sigma` is 0."
-    _positive(sigma, 'without noise (sigma = 0, as at t = 0) there is no noise prediction, score or v')
+    _need_noise(sigma)
     return (x - a*x0)/sigma
 
 # %% ../nbs/02_diffusion.ipynb #64400628
@@ -204,8 +206,10 @@ class Denoiser:
         return noise_from_x0(x, self.denoise(x, t, label, **kwargs), *levels(self.schedule, x, t))
 
     def score(self, x, t, label=None, **kwargs):
-        "`∇ log p_t(x)` [B,C,H,W]."
-        return -self.noise(x, t, label, **kwargs)/levels(self.schedule, x, t)[1]
+        "`∇ log p_t(x)` [B,C,H,W]; ValueError where there is no noise."
+        sigma = levels(self.schedule, x, t)[1]
+        _need_noise(sigma)
+        return -self.noise(x, t, label, **kwargs)/sigma
 
     def velocity(self, x, t, label=None, **kwargs):
         "Velocity `a·noise − sigma·x0` [B,C,H,W]."

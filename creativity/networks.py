@@ -8,10 +8,10 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'from_noise', 'from_x0', 'from_v', 'from_score', 'beta_angles', 'BetaSchedule', 'read_config',
            'diffusers_schedule', 'diffusers_unet', 'from_diffusers', 'Network', 'noise_loss', 'label_batches',
            'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
-           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'begin_with', 'check_same_run',
-           'resume', 'add_point', 'interrupted', 'run_steps', 'train_command', 'make_card', 'save_network', 'read_card',
-           'read_weights', 'load_network', 'stored_cards', 'data_hash', 'is_own', 'training_images', 'hold_out',
-           'training_sets', 'plan_steps', 'how_told', 'train']
+           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'total_seen', 'begin_with',
+           'check_same_run', 'resume', 'add_point', 'interrupted', 'run_steps', 'train_command', 'make_card',
+           'save_network', 'read_card', 'read_weights', 'load_network', 'stored_cards', 'data_hash', 'is_own',
+           'training_images', 'hold_out', 'training_sets', 'plan_steps', 'how_told', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
@@ -473,10 +473,12 @@ class Recipe:
     warmup: int = 200 # steps over which it rises
     ema: float = 0.999 # the averaged weights forget at this rate
     seed: int = 0 # of first weights, order of images, times and noise
+    high_noise: float = 0. # share of a batch whose times crowd at t = 1, as `1 - (1 - u)**4`; the others are uniform
 
     def __post_init__(self):
         check_architecture(steps=self.steps, batch=self.batch, warmup=self.warmup)
         if not 0 < self.lr < 1 or not 0 <= self.ema < 1: raise ValueError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
+        if not 0 <= self.high_noise <= 1: raise ValueError(f'high_noise must be a share from 0 to 1, got {self.high_noise}')
 
     def rate(self, step):
         "Learning rate of a step, counted from 0."
@@ -494,13 +496,15 @@ def draw_batch(
     step: int, # which batch, counted from 0
     recipe: Recipe, # seed and batch size
 ) -> tuple: # x0 [B,C,H,W], noise [B,C,H,W], t [B], label [B] or None
-    "Batch number `step`: every image once an epoch, t uniform; a function of seed and step alone."
+    "Batch number `step`: every image once an epoch, t as the recipe says; a function of seed and step alone."
     batch, dev = min(recipe.batch, len(data)), data.x.device
     epoch, i = divmod(step, len(data)//batch)
     order = torch.from_numpy(epoch_order(recipe.seed, epoch, len(data))[i*batch:(i + 1)*batch]).to(dev)
     rng = np.random.default_rng([recipe.seed, 1, step])
     noise = torch.from_numpy(rng.standard_normal((batch, *data.x.shape[1:]), dtype=np.float32)).to(dev)
-    return data.x[order], noise, torch.from_numpy(rng.random(batch)).to(dev), None if data.y is None else data.y[order]
+    t, n = rng.random(batch), round(recipe.high_noise*batch)
+    t[:n] = 1 - (1 - t[:n])**4
+    return data.x[order], noise, torch.from_numpy(t).to(dev), None if data.y is None else data.y[order]
 
 # %% ../nbs/09_networks.ipynb #cc20c4c0
 def mixed_precision(
@@ -624,6 +628,13 @@ def run_facts(
                 precision=str(trainer.precision or torch.float32).removeprefix('torch.'))
 
 # %% ../nbs/09_networks.ipynb #bc15e74f
+def total_seen(
+    card: dict, # of a network
+) -> int: # images, repetitions counted
+    "How many images a network has seen, with those of the network that it was begun with."
+    return (card.get('images_seen') or 0) + ((card.get('begin') or {}).get('images_seen') or 0)
+
+# %% ../nbs/09_networks.ipynb #8ca866e8
 def begin_with(
     net: nn.Module, # gets the weights
     begin: str|Path|None, # a trained network of the same size: its name or the path of a .safetensors file; None: keep random ones
@@ -634,7 +645,7 @@ def begin_with(
     if size(first.net) != size(net):
         raise ValueError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
     net.load_state_dict(first.net.state_dict())
-    return {k: first.card.get(k) for k in ('name', 'sha256', 'images_seen')}
+    return {k: first.card.get(k) for k in ('name', 'sha256')} | dict(images_seen=total_seen(first.card))
 
 # %% ../nbs/09_networks.ipynb #bce5b749
 def check_same_run(
@@ -731,7 +742,8 @@ def train_command(
     plans = state.get('plans') or [[0, state['recipe']['steps']]]
     words = [f'creativity train --data {shlex.quote(how.get("data") or state["data"]["name"])}', how.get('subset') and '--subset',
              f'--arch {state["arch"]} --preset {preset}', not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
-             f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}', how.get('device') and f'--device {how["device"]}']
+             f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}', r.get('high_noise') and f'--high-noise {r["high_noise"]}',
+             how.get('device') and f'--device {how["device"]}']
     line = ' '.join(w for w in words if w).replace('{}', '--steps {}{}')
     ends = [*(begun for begun, _ in plans[1:]), state['step']]
     lines = [line.format(n, f' --stop {end}' if end < n else '') for (_, n), end in zip(plans, ends, strict=True)]
@@ -929,6 +941,7 @@ def train(
     name: str|None = None, # of the network, None: '<data>-<arch>'
     begin: str|Path|None = None, # a trained network of the same size, whose weights to begin with; the padding may differ
     stop: int|None = None, # end at this step, as if the time were over
+    high_noise: float = 0., # share of a batch whose times crowd at the end of high noise, see `Recipe`
     progress: bool = True, # show loss and images/s
     every: float = 30, # seconds between checkpoints
     **changes, # arguments of ResNet or UNet, over the preset's
@@ -937,7 +950,7 @@ def train(
     if steps is None and minutes is None: raise ValueError('say how long: steps, minutes or both')
     if minutes is not None and not 0 < minutes < math.inf: raise ValueError(f'minutes must be above 0, got {minutes}')
     if stop is not None: check_architecture(stop=stop)
-    recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed), how_told(data, full, device, schedule, changes)
+    recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed, high_noise=high_noise), how_told(data, full, device, schedule, changes)
     path = writable_folder(out)/'checkpoint.safetensors'
     data, held_out = training_sets(data, held_out, conditional, full, device)
     classes = None if data.y is None else 1 + max(int(d.y.max()) for d in (data, held_out) if d.y is not None)

@@ -46,6 +46,7 @@ from creativity.networks import (
     presets,
     read_state,
     save_network,
+    total_seen,
     train,
     training_images,
 )
@@ -156,7 +157,8 @@ def test_equivariance():
     (lambda: build(width=0), 'width'), (lambda: build(depth=1.5), 'depth'), (lambda: build(padding='mirror'), 'padding'),
     (lambda: build('unet-attention', widths=(6, 10)), 'multiples of 4'),
     (lambda: build('unet')(torch.zeros(1, 1, 30, 30), torch.zeros(1)), 'multiples of 4'),
-    (lambda: Recipe(0), 'steps'), (lambda: Recipe(10, lr=2.), 'lr'), (lambda: Recipe(10, ema=1.), 'ema')])
+    (lambda: Recipe(0), 'steps'), (lambda: Recipe(10, lr=2.), 'lr'), (lambda: Recipe(10, ema=1.), 'ema'),
+    (lambda: Recipe(10, high_noise=1.5), 'high_noise'), (lambda: Recipe(10, high_noise=float('nan')), 'high_noise')])
 def test_bad_architecture(call, says):
     with pytest.raises(ValueError, match=says) as e: call()
     assert one_line(e)
@@ -180,6 +182,11 @@ def test_wrappers_agree(dtype):
             torch.testing.assert_close(getattr(m, f)(x, t), getattr(models[0], f)(x, t), **tol)
         assert m.denoise(x, .5).dtype == dtype
     torch.testing.assert_close(sample(models[1], x, 5), sample(models[0], x, 5), rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-3)
+
+
+def test_a_noise_model_has_no_score_without_noise():
+    m = from_noise(lambda x, t, label: torch.zeros_like(x), S)
+    with pytest.raises(ValueError, match='sigma = 0'): m.score(seed_noise(range(2), (1, 4, 4)), 0.)
 
 
 def test_labels_reach_the_model():
@@ -731,6 +738,9 @@ def test_a_run_begins_with_a_trained_network(tmp_path):
     assert net.card['begin'] == {k: first.card[k] for k in ('name', 'sha256', 'images_seen')}
     assert f'--begin {first.card["name"]} ' in net.card['command']
     assert 'begin' not in first.card
+    third = tiny(tmp_path/'e', steps=2, begin=tmp_path/'b'/'network.safetensors')
+    assert third.card['begin']['images_seen'] == first.card['images_seen'] + net.card['images_seen']
+    assert total_seen(third.card) == sum(n.card['images_seen'] for n in (first, net, third))
     with pytest.raises(ValueError, match='begin name'): tiny(tmp_path/'b', steps=2, lr=1e-12, arch='resnet-circular')
     with pytest.raises(ValueError, match='cannot begin a'): tiny(tmp_path/'c', begin='mnist-resnet')
     with pytest.raises(FileNotFoundError, match='no network'): tiny(tmp_path/'d', begin='mnist-resnot')
