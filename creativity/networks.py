@@ -8,10 +8,10 @@ __all__ = ['network_classes', 'architectures', 'presets', 'to_x0', 'loss_times',
            'from_noise', 'from_x0', 'from_v', 'from_score', 'beta_angles', 'BetaSchedule', 'read_config',
            'diffusers_schedule', 'diffusers_unet', 'from_diffusers', 'Network', 'noise_loss', 'label_batches',
            'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision', 'Trainer', 'write_file',
-           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'total_seen', 'begin_with',
-           'check_same_run', 'resume', 'add_point', 'interrupted', 'run_steps', 'train_command', 'make_card',
-           'save_network', 'read_card', 'read_weights', 'load_network', 'stored_cards', 'data_hash', 'is_own',
-           'training_images', 'hold_out', 'training_sets', 'plan_steps', 'how_told', 'train']
+           'writable_folder', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'total_seen', 'whole_curve',
+           'begin_with', 'check_same_run', 'resume', 'add_point', 'interrupted', 'run_steps', 'train_command',
+           'make_card', 'save_network', 'read_card', 'read_weights', 'load_network', 'stored_cards', 'data_hash',
+           'is_own', 'training_images', 'hold_out', 'training_sets', 'plan_steps', 'how_told', 'train']
 
 # %% ../nbs/09_networks.ipynb #926287d0
 import copy
@@ -635,17 +635,25 @@ def total_seen(
     return (card.get('images_seen') or 0) + ((card.get('begin') or {}).get('images_seen') or 0)
 
 # %% ../nbs/09_networks.ipynb #8ca866e8
+def whole_curve(
+    card: dict, # of a network
+) -> list[list]: # pairs: images seen, held-out loss
+    "The loss curve from the first weights on, through the networks that each was begun with."
+    begin, batch = card.get('begin') or {}, (card.get('images_seen') or 0)//max(1, card.get('steps', 1))
+    return (begin.get('curve') or []) + [[(begin.get('images_seen') or 0) + c['step']*batch, c['held_out']] for c in card.get('curve', [])]
+
+# %% ../nbs/09_networks.ipynb #e6afb0af
 def begin_with(
     net: nn.Module, # gets the weights
     begin: str|Path|None, # a trained network of the same size: its name or the path of a .safetensors file; None: keep random ones
 ) -> dict: # its name, its hash, and how many images it had seen
     "Begin with a trained network's weights; ValueError if it is of another size. Only the padding may differ."
-    if begin is None: return dict(name=None, sha256=None, images_seen=None)
+    if begin is None: return dict(name=None, sha256=None, images_seen=None, curve=None)
     first, size = load_network(begin), lambda net: (type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'})
     if size(first.net) != size(net):
         raise ValueError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
     net.load_state_dict(first.net.state_dict())
-    return {k: first.card.get(k) for k in ('name', 'sha256')} | dict(images_seen=total_seen(first.card))
+    return {k: first.card.get(k) for k in ('name', 'sha256')} | dict(images_seen=total_seen(first.card), curve=whole_curve(first.card))
 
 # %% ../nbs/09_networks.ipynb #bce5b749
 def check_same_run(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['published', 'rider', 'split_row', 'row_network', 'row_images', 'row_scales', 'row_machines', 'each_seed',
            'row_command', 'stored_row', 'joined', 'measure', 'summary', 'read_table', 'row_title', 'table_lines',
-           'table_text', 'numbers_text', 'table_figure', 'read_causes', 'gain', 'table_report', 'table_csv',
-           'table_files', 'quick_table']
+           'table_text', 'numbers_text', 'table_figure', 'read_causes', 'gain', 'leaves_range', 'table_report',
+           'table_csv', 'table_files', 'quick_table']
 
 # %% ../nbs/10_table.ipynb #46ff9723
 import csv
@@ -18,11 +18,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 import creativity
 from .compare import Comparison, bootstrap_interval, compare, higher_is_better, scores, write_all
 from .data import SETS, Images, load
+from .diffusion import sample
 from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
 from .networks import Network, architectures, load_network, training_images, writable_folder, write_file
 from .scales import read_calibration, scales_file
@@ -295,6 +297,17 @@ def gain(
     "How much a change adds to r, seed by seed."
     one, two = (np.array(cause[k]['many'][machine]['r']) for k in ('before', 'after'))
     return float(np.median(two - one)), *bootstrap_interval(two - one)
+
+# %% ../nbs/10_table.ipynb #fc29ef7d
+def leaves_range(
+    net: Network, # any
+    data: Images, # of the kind that it was trained on
+    seeds: int = 10, # seed ids from 0; of a conditional network seed i has class i modulo the number of classes
+) -> tuple[float, float]: # contrast as a multiple of that of the data, share of pixels beyond the range
+    "How far a network's samples (20 steps) go beyond the range of data: their spread, and pixels more than a fortieth of the range outside."
+    x = sample(net, seeds, 20, label=torch.arange(seeds) % net.classes if net.classes else None, progress=False)
+    spread = lambda x: x.std((1, 2, 3)).mean().item()
+    return spread(x)/spread(data.x), (x.abs() > 1.05).float().mean().item()
 
 # %% ../nbs/10_table.ipynb #9b182f92
 def table_report(

@@ -49,6 +49,7 @@ from creativity.networks import (
     total_seen,
     train,
     training_images,
+    whole_curve,
 )
 
 ARCHS = ['resnet', 'resnet-circular', 'unet', 'unet-attention']
@@ -735,11 +736,13 @@ def test_a_run_begins_with_a_trained_network(tmp_path):
     net = tiny(tmp_path/'b', steps=1, lr=1e-12, arch='resnet-circular', begin=tmp_path/'a'/'network.safetensors')
     for p, q in zip(first.net.parameters(), net.net.parameters(), strict=True): assert torch.equal(p, q)
     assert net.net.args['padding'] == 'circular'
-    assert net.card['begin'] == {k: first.card[k] for k in ('name', 'sha256', 'images_seen')}
+    assert net.card['begin'] == {k: first.card[k] for k in ('name', 'sha256', 'images_seen')} | dict(curve=whole_curve(first.card))
     assert f'--begin {first.card["name"]} ' in net.card['command']
     assert 'begin' not in first.card
     third = tiny(tmp_path/'e', steps=2, begin=tmp_path/'b'/'network.safetensors')
     assert third.card['begin']['images_seen'] == first.card['images_seen'] + net.card['images_seen']
+    assert whole_curve(third.card)[:-1] == whole_curve(net.card)
+    assert whole_curve(third.card)[-1][0] == total_seen(third.card)
     assert total_seen(third.card) == sum(n.card['images_seen'] for n in (first, net, third))
     with pytest.raises(ValueError, match='begin name'): tiny(tmp_path/'b', steps=2, lr=1e-12, arch='resnet-circular')
     with pytest.raises(ValueError, match='cannot begin a'): tiny(tmp_path/'c', begin='mnist-resnet')
