@@ -646,7 +646,7 @@ def whole_curve(
 def begin_with(
     net: nn.Module, # gets the weights
     begin: str|Path|None, # a trained network of the same size: its name or the path of a .safetensors file; None: keep random ones
-) -> dict: # its name, its hash, and how many images it had seen
+) -> dict: # its name, its hash, how many images it had seen, and its curve so far
     "Begin with a trained network's weights; ValueError if it is of another size. Only the padding may differ."
     if begin is None: return dict(name=None, sha256=None, images_seen=None, curve=None)
     first, size = load_network(begin), lambda net: (type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'})

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 import creativity
@@ -27,7 +26,7 @@ from .data import SETS, Images, load
 from .diffusion import sample
 from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
 from .networks import Network, architectures, load_network, training_images, writable_folder, write_file
-from .scales import read_calibration, scales_file
+from .scales import as_labels, read_calibration, scales_file
 
 # %% ../nbs/10_table.ipynb #2f44c2ca
 published = {
@@ -305,7 +304,7 @@ def leaves_range(
     seeds: int = 10, # seed ids from 0; of a conditional network seed i has class i modulo the number of classes
 ) -> tuple[float, float]: # contrast as a multiple of that of the data, share of pixels beyond the range
     "How far a network's samples (20 steps) go beyond the range of data: their spread, and pixels more than a fortieth of the range outside."
-    x = sample(net, seeds, 20, label=torch.arange(seeds) % net.classes if net.classes else None, progress=False)
+    x = sample(net, seeds, 20, label=as_labels(net, None, seeds), progress=False)
     spread = lambda x: x.std((1, 2, 3)).mean().item()
     return spread(x)/spread(data.x), (x.abs() > 1.05).float().mean().item()
 
