@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/browser
 SITE := _docs/.checked
-STAGES := sync lint notebooks readme fresh docs pytest
+STAGES := sync lint readme fresh docs pytest
 
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) slow browser-tools browser explorer test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) notebooks slow browser-tools browser explorer test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,14 +46,10 @@ sync: $(STAMP) ## the modules are what the notebooks export, and the notebooks a
 lint: $(STAMP) ## ruff over notebooks, tests, tools and modules
 	@$(BIN)/ruff check nbs tests tools creativity
 
-notebooks: export OMP_NUM_THREADS = 1
-notebooks: $(STAMP) ## nbdev_test: every notebook runs
-	@$(BIN)/nbdev_test --n_workers $(JOBS) --timing
-
 readme: $(STAMP) ## README.md is what nbs/index.ipynb gives
 	@$(BIN)/python tools/readme.py --check
 
-fresh: $(STAMP) ## the outputs saved in the notebooks are what they print now
+fresh: $(STAMP) ## every notebook runs, and the outputs saved in it are what it prints now
 	@$(BIN)/python tools/nb.py check --jobs $(JOBS)
 
 docs: $(SITE) ## build the site into _docs, if it is not up to date; every internal link, anchor and image resolves
@@ -65,6 +61,10 @@ $(SITE): $(STAMP) $(wildcard nbs/* creativity/*.py *.md $(TOOLS)/.installed) too
 pytest: export OMP_NUM_THREADS = 1
 pytest: $(STAMP) ## the tests; ARGS are handed to pytest
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+notebooks: export OMP_NUM_THREADS = 1
+notebooks: $(STAMP) ## nbdev_test: the cells that `fresh` runs, without a look at what they print
+	@$(BIN)/nbdev_test --n_workers $(JOBS) --timing
 
 slow: $(STAMP) ## the tests and notebook cells marked slow, which the others leave out
 	@$(BIN)/python -m pytest -m slow

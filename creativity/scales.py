@@ -6,9 +6,9 @@
 __all__ = ['field_times', 'memory_times', 'memory_widths', 'cosine', 'all_widths', 'check_pair', 'seed_labels', 'answer', 'alike',
            'seed_cosines', 'Calibration', 'pair_facts', 'read_seed', 'write_seed', 'calibration', 'calibrate',
            'scales_file', 'save_calibration', 'read_calibration', 'calibrated_scales', 'calibrated_networks',
-           'ReceptiveField', 'mass_width', 'as_labels', 'receptive_field', 'receptive_fields', 'field_record',
-           'n_eff_diagram', 'scales_at_n_eff', 'pearson', 'with_scales', 'run_memorisation', 'flow_scales',
-           'stored_memorisation', 'parser_of', 'study_command', 'main']
+           'ReceptiveField', 'mass_width', 'as_labels', 'field_images', 'receptive_field', 'receptive_fields',
+           'field_record', 'n_eff_diagram', 'scales_at_n_eff', 'pearson', 'with_scales', 'run_memorisation',
+           'flow_scales', 'stored_memorisation', 'parser_of', 'study_command', 'main']
 
 # %% ../nbs/08_scales.ipynb #da1e3c29
 import argparse
@@ -354,6 +354,19 @@ def as_labels(
     return None if labels[0] is None else torch.tensor(labels)
 
 # %% ../nbs/08_scales.ipynb #d4101428
+def field_images(
+    network: Denoiser, # whose samples they may be
+    images: Tensor|int, # as for `receptive_field`
+    label: int|Tensor|None, # as for `receptive_field`
+    shape: tuple|None = None, # (C,H,W), for a network that takes any
+) -> tuple[Tensor, Tensor|None]: # [B,C,H,W] and [B]
+    "The clean images of a receptive field, and their labels."
+    n = images if isinstance(images, int) else len(images)
+    if n < 1: raise ValueError('receptive_field needs at least one image')
+    label = as_labels(network, label, n)
+    return (sample(network, n, label=label, shape=shape) if isinstance(images, int) else images), label
+
+# %% ../nbs/08_scales.ipynb #9abdb43e
 def receptive_field(
     network: Denoiser, # that gradients flow through: a network, not a machine
     t: float, # time in (0,1]
@@ -367,11 +380,8 @@ def receptive_field(
     if not 0 < t <= 1: raise ValueError(f't must lie in (0,1], got {t}')
     if not 0 < share <= 1: raise ValueError(f'share must lie in (0,1], got {share}')
     if isinstance(network, Machine): raise ValueError(f'no gradient flows through {type(network).__name__}: give a network')
-    n = images if isinstance(images, int) else len(images)
-    if n < 1: raise ValueError('receptive_field needs at least one image')
-    label = as_labels(network, label, n)
-    if isinstance(images, int): images = sample(network, n, label=label, shape=shape)
-    noise = seed_noise(range(seed, seed + n), images.shape[1:]).to(images)
+    images, label = field_images(network, images, label, shape)
+    noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
     x = add_noise(images, noise, t, network.schedule).requires_grad_()
     H, W = x.shape[2:]
     with torch.enable_grad(): out = network.noise(x, t, label)[:, :, H//2, W//2]
@@ -382,7 +392,7 @@ def receptive_field(
     maps[:, H//2, W//2] = 0
     return ReceptiveField(t, maps, share)
 
-# %% ../nbs/08_scales.ipynb #9abdb43e
+# %% ../nbs/08_scales.ipynb #ddd47160
 field_times = (.05, .2, .4, .6, .8, 1.)
 
 def receptive_fields(
@@ -392,6 +402,7 @@ def receptive_fields(
     times: Sequence[float] = field_times, # in (0,1]
 ) -> list[ReceptiveField]: # one for each time
     "The receptive field at several times, on the same images."
+    images, label = field_images(network, images, label)
     return [receptive_field(network, t, images, label) for t in times]
 
 # %% ../nbs/08_scales.ipynb #ecdd53e8

@@ -26,7 +26,7 @@ from .data import SETS, Images, load
 from .diffusion import sample
 from .machines import BBELSMachine, ELSMachine, ISMachine, LSMachine, Machine, published_scales
 from .networks import Network, architectures, load_network, training_images, writable_folder, write_file
-from .scales import as_labels, read_calibration, scales_file
+from .scales import as_labels, calibrated_networks, read_calibration, scales_file
 
 # %% ../nbs/10_table.ipynb #2f44c2ca
 published = {
@@ -353,7 +353,7 @@ def quick_table(
 ) -> dict[str, dict]: # row -> record
     "Four seeds for each network in the package, with dictionaries of 30 images (of 60 where there are no classes)."
     rows = {}
-    for row in only or [r for r in published if scales_file(r).with_name(f'{r}.safetensors').exists()]:
+    for row in only or [r for r in published if r in calibrated_networks()]:
         n = 300 if row_network(row).classes else 60
         rows[row] = measure(row, n=n, subset=True, seeds=4, out=out and Path(out)/row, progress=progress)
         if progress: print(f'{row_title(row)}: r of ELS {summary(rows[row])["ELS"]["r"][0]:.2f}, of IS {summary(rows[row])["IS"]["r"][0]:.2f}', flush=True)
