@@ -361,6 +361,7 @@ def field_images(
     shape: tuple|None = None, # (C,H,W), for a network that takes any
 ) -> tuple[Tensor, Tensor|None]: # [B,C,H,W] and [B]
     "The clean images of a receptive field, and their labels."
+    if isinstance(network, Machine): raise ValueError(f'no gradient flows through {type(network).__name__}: give a network')
     n = images if isinstance(images, int) else len(images)
     if n < 1: raise ValueError('receptive_field needs at least one image')
     label = as_labels(network, label, n)
@@ -379,7 +380,6 @@ def receptive_field(
     "Mean absolute derivative of the noise prediction at the centre pixel by every pixel of the input."
     if not 0 < t <= 1: raise ValueError(f't must lie in (0,1], got {t}')
     if not 0 < share <= 1: raise ValueError(f'share must lie in (0,1], got {share}')
-    if isinstance(network, Machine): raise ValueError(f'no gradient flows through {type(network).__name__}: give a network')
     images, label = field_images(network, images, label, shape)
     noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
     x = add_noise(images, noise, t, network.schedule).requires_grad_()

@@ -352,8 +352,8 @@ def quick_table(
     progress: bool = True, # progress bars
 ) -> dict[str, dict]: # row -> record
     "Four seeds for each network in the package, with dictionaries of 30 images (of 60 where there are no classes)."
-    rows = {}
-    for row in only or [r for r in published if r in calibrated_networks()]:
+    rows, have = {}, calibrated_networks()
+    for row in only or [r for r in published if r in have]:
         n = 300 if row_network(row).classes else 60
         rows[row] = measure(row, n=n, subset=True, seeds=4, out=out and Path(out)/row, progress=progress)
         if progress: print(f'{row_title(row)}: r of ELS {summary(rows[row])["ELS"]["r"][0]:.2f}, of IS {summary(rows[row])["IS"]["r"][0]:.2f}', flush=True)
