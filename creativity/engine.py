@@ -245,28 +245,30 @@ def sums_before(
 # %% ../nbs/06_engine.ipynb #142e2f6d
 def sums_compiled(
     x: Tensor, # [C,H,W] query image; its dtype is the precision of the distances
-    images: Tensor, # [n,C,H,W] training images, one after the other in memory
+    images: Tensor, # [N,C,H,W] training images, one after the other in memory
     plan: Plan, # which windows are compared
     a: float, # signal level
     sigma: float, # noise level
     stats: bool = False, # also the sums behind entropy, and the best candidate
-    numbers: Tensor|None = None, # [n] what `best` calls the images; None: 0 … n−1
+    numbers: Tensor|None = None, # [n] which of the images, in ascending order; None: all
     before: Partial|None = None, # sums over other candidates to go on from
 ) -> Partial: # [H,W]
     "The same pass as `sums_torch`, in compiled loops over lanes of images."
-    (C, H, W), n, S, signal = x.shape, len(images), len(plan.shifts), max(a, 1e-8) # a = 0 would divide the centres by 0
+    (C, H, W), N, S, signal = x.shape, len(images), len(plan.shifts), max(a, 1e-8) # a = 0 would divide the centres by 0
+    numbers = torch.arange(N) if numbers is None else numbers
+    first, end = int(numbers[0]), int(numbers[-1]) + 1
+    these = images[first:end] if end - first == len(numbers) else images[numbers] # a stretch is not copied
     query = extend(x*in_bits(sigma), torch.arange(H), plan.x_cols).permute(1, 2, 0).contiguous()
     before, scale = before or Partial.empty(C, H, W), signal*in_bits(sigma)
     top, totals = sums_before(before, scale, x.dtype)
     room = lambda n, value=0, dtype=x.dtype: torch.full((n,), value, dtype=dtype).numpy() # PyTorch's memory begins at a cache line
     sums, scratch = room(H*W*(C + 3)*LANES, 0, torch.float32), room(scratch_size(plan.k, (C, H, W), (len(plan.x_cols), len(plan.d_cols)), S == 1))
     number, found = top.dtype.type, room(H*W, -1, torch.int64) # (block·S + shift)·LANES + lane
-    cutoff = number((16 + math.log(n*max(1, plan.counts.max())))*math.log2(math.e))
-    sweep(query.numpy().ravel(), images.numpy().ravel(), plan.shifts, plan.x_rows.numpy(), plan.d_rows.numpy(), plan.d_cols.numpy(),
+    cutoff = number((16 + math.log(N*max(1, plan.counts.max())))*math.log2(math.e))
+    sweep(query.numpy().ravel(), these.numpy().ravel(), plan.shifts, plan.x_rows.numpy(), plan.d_rows.numpy(), plan.d_cols.numpy(),
           number(scale), (plan.k, C, H, W), query.shape[1], cutoff, top, sums, totals, found, scratch, stats)
     code, lane = torch.from_numpy(found).reshape(H, W)//LANES, torch.from_numpy(found).reshape(H, W) % LANES
-    image = code//S*LANES + lane
-    here = torch.stack([image if numbers is None else numbers[image], torch.from_numpy(plan.names)[code % S]])
+    here = torch.stack([numbers[code//S*LANES + lane], torch.from_numpy(plan.names)[code % S]])
     return partial_of(top, totals, torch.where(code < 0, before.best, here), x.shape, scale)
 
 # %% ../nbs/06_engine.ipynb #f6702a84
@@ -342,7 +344,7 @@ def alike(
     members: np.ndarray, # [M] which of them
 ) -> list[np.ndarray]: # which of them, each
     "Groups of `TOGETHER` images with much the same boxes; one may be smaller."
-    if len(members) <= TOGETHER: return [members]
+    if len(members) <= TOGETHER: return [np.sort(members)]
     sides = boxes[members].reshape(-1, 4)
     members = members[sides[:, sides.std(0).argmax()].argsort(kind='stable')]
     half = -(-len(members)//(2*TOGETHER))*TOGETHER
@@ -379,7 +381,7 @@ def within(
     return part
 
 # %% ../nbs/06_engine.ipynb #5f78538c
-Share = list[tuple[Tensor, Plan]] # numbers of images, and which of their windows are compared
+Share = list[tuple[Tensor, Plan]] # which images, in ascending order, and which of their windows are compared
 
 def shares(
     images: Tensor, # [N,C,H,W]
@@ -416,7 +418,7 @@ def sums_counted(
     total.z, total.num, total.s2, missing = counts, counts*value[:, None, None], counts.clone(), counts > 0
     for g, p in share if stats else ():
         here = missing & torch.from_numpy(plan.counts > p.counts)
-        if here.any(): total.best = torch.where(here, sums_compiled(x, images[g[:1]], plan, a, sigma, True, g[:1]).best, total.best)
+        if here.any(): total.best = torch.where(here, sums_compiled(x, images, plan, a, sigma, True, g[:1]).best, total.best)
         missing &= ~here
     return total
 
@@ -432,9 +434,7 @@ def sums_shared(
 ) -> Partial: # [H,W]
     "All sums of a share."
     total = sums_counted(x, images, share, plan, a, sigma, stats)
-    for g, p in share:
-        these = images[int(g[0]):int(g[-1]) + 1] if p is plan else images[g] # a stretch is not copied
-        total = sums_compiled(x, these, p, a, sigma, stats, g, total)
+    for g, p in share: total = sums_compiled(x, images, p, a, sigma, stats, g, total)
     return total
 
 # %% ../nbs/06_engine.ipynb #52f620a5

@@ -6,9 +6,9 @@
 __all__ = ['field_times', 'memory_times', 'memory_widths', 'cosine', 'all_widths', 'check_pair', 'seed_labels', 'answer', 'alike',
            'seed_cosines', 'Calibration', 'pair_facts', 'read_seed', 'write_seed', 'calibration', 'calibrate',
            'scales_file', 'save_calibration', 'read_calibration', 'calibrated_scales', 'calibrated_networks',
-           'ReceptiveField', 'mass_width', 'as_labels', 'field_images', 'receptive_field', 'receptive_fields',
-           'field_record', 'n_eff_diagram', 'scales_at_n_eff', 'pearson', 'with_scales', 'run_memorisation',
-           'flow_scales', 'stored_memorisation', 'parser_of', 'study_command', 'main']
+           'ReceptiveField', 'mass_width', 'as_labels', 'field_images', 'receptive_field', 'check_times',
+           'receptive_fields', 'field_record', 'n_eff_diagram', 'scales_at_n_eff', 'pearson', 'with_scales',
+           'run_memorisation', 'flow_scales', 'stored_memorisation', 'parser_of', 'study_command', 'main']
 
 # %% ../nbs/08_scales.ipynb #da1e3c29
 import argparse
@@ -393,6 +393,11 @@ def receptive_field(
     return ReceptiveField(t, maps, share)
 
 # %% ../nbs/08_scales.ipynb #ddd47160
+def check_times(times):
+    "ValueError unless all of them lie in (0,1]."
+    if bad := [t for t in times if not 0 < t <= 1]: raise ValueError(f'times must lie in (0,1], got {bad[0]}')
+
+# %% ../nbs/08_scales.ipynb #eab52bfd
 field_times = (.05, .2, .4, .6, .8, 1.)
 
 def receptive_fields(
@@ -402,6 +407,7 @@ def receptive_fields(
     times: Sequence[float] = field_times, # in (0,1]
 ) -> list[ReceptiveField]: # one for each time
     "The receptive field at several times, on the same images."
+    check_times(times)
     images, label = field_images(network, images, label)
     return [receptive_field(network, t, images, label) for t in times]
 
@@ -424,7 +430,7 @@ def n_eff_diagram(
     seed: int = 0, # of the noise
 ) -> Tensor: # [T,K] median over images and pixels
     "The effective number of candidates that a pixel hesitates between, over time and window width."
-    if bad := [t for t in times if not 0 < t <= 1]: raise ValueError(f'times must lie in (0,1], got {bad[0]}')
+    check_times(times)
     noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
     widths = [machine.check_width(k) for k in widths]
     rows = []
