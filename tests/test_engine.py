@@ -6,7 +6,19 @@ from hypothesis import strategies as st
 
 from creativity import engine
 from creativity.diffusion import CosineSchedule
-from creativity.engine import Partial, Plan, around, boxes, classes, extend, inside, shares, sums_shared, sums_torch
+from creativity.engine import (
+    Partial,
+    Plan,
+    around,
+    boxes,
+    classes,
+    extend,
+    inside,
+    shares,
+    sums_shared,
+    sums_torch,
+    within,
+)
 from creativity.machines import BBELSMachine
 
 RULES = {'bbELS': (classes, False, False), 'ELS': (around, True, True), 'ELS, unwrapped': (inside, True, False)}
@@ -72,7 +84,7 @@ def test_counted_is_compared(problem):
 @compiled
 def test_margins_are_used_where_they_save():
     blank, plan = torch.tensor([-1.]), Plan(classes, (16, 16), 3)
-    left = lambda images, **how: sum(len(g)*p.pairs for share in shares(images, plan, 2, **how) for g, p in share)/(len(images)*plan.pairs)
+    left = lambda images, **how: sum(len(g)*within(plan, box).pairs for share in shares(images, plan, 2, **how) for g, box in share)/(len(images)*plan.pairs)
     many = framed(16*engine.TOGETHER, (1, 16, 16), blank, 0)
     assert left(many) < .7
     assert left(many[:-1]) == 1 # too few
