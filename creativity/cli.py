@@ -399,18 +399,20 @@ def run_table1(
     seeds: int|None = None, # with --recompute: how many; 100 for conditional networks and 25 for others when left out
     steps: int = 20, # with --recompute: of the machines, and of the network in the second table
     network_steps: int = 150, # with --recompute: of the network
+    seed: int = 0, # with --recompute: the first
     extend: bool = False, # with --recompute: take over the seeds that the table has already, if they were measured in the same way
     out: Path|None = None, # folder for table1.png, .csv, .json and .txt, and a row's finished seeds
 ):
     "The paper's table beside ours; measure a row again."
-    check_least(steps=(steps, 1), network_steps=(network_steps, 1), seeds=(1 if seeds is None else seeds, 1), n=(1 if n is None else n, 1))
+    check_least(steps=(steps, 1), network_steps=(network_steps, 1), seeds=(1 if seeds is None else seeds, 1), seed=(seed, 0), n=(1 if n is None else n, 1))
     if quick and recompute: raise ValueError('choose one of --quick and --recompute')
-    if not recompute and (network or data or subset or n or seeds or extend): raise ValueError('--network, --data, --subset, --n, --seeds and --extend go with --recompute ROW')
+    if not recompute and (network or data or subset or n or seeds or seed or extend):
+        raise ValueError('--network, --data, --subset, --n, --seeds, --seed and --extend go with --recompute ROW')
     import matplotlib
     from creativity.table import measure, quick_table, read_table, table_files, table_report
     matplotlib.use('agg')
     out = out or (Path('out/table1') if recompute else Path('out/table1-quick') if quick else None)
-    if recompute: measure(recompute, network, data, n, subset, seeds, steps, network_steps, out/recompute, extend=extend)
+    if recompute: measure(recompute, network, data, n, subset, seeds, steps, network_steps, out/recompute, extend=extend, seed=seed)
     rows = quick_table(out) if quick else read_table(out)
     print(table_report(rows))
     if out: wrote(table_files(rows, out, quick))

@@ -114,13 +114,14 @@ def row_command(
     data: str|Path|None, # as given
     n: int|None, # as given
     subset: bool, # as given
-    seeds: int, # how many
+    seeds: Sequence[int], # ids that follow each other
     steps: int, # of the machines
     network_steps: int, # of the network
 ) -> str: # a command line, paths by their last part
     "The command that measures a row again."
     words = [f'creativity table1 --recompute {row}', network and f'--network {Path(network).name}', data and f'--data {Path(data).name}',
-             n and f'--n {n}', subset and '--subset', f'--seeds {seeds} --steps {steps} --network-steps {network_steps}']
+             n and f'--n {n}', subset and '--subset', min(seeds) and f'--seed {min(seeds)}',
+             f'--seeds {len(seeds)} --steps {steps} --network-steps {network_steps}']
     return ' '.join(w for w in words if w)
 
 # %% ../nbs/10_table.ipynb #7d6c052f
@@ -158,6 +159,7 @@ def measure(
     out: str|Path|None = None, # folder: finished seeds and row.json; a row that was stopped goes on
     progress: bool = True, # a progress bar
     extend: bool = False, # take over the seeds of the package's table, if it was measured in the same way
+    seed: int = 0, # the first
 ) -> dict: # the record of the row, ready for JSON
     "Measure one row from weights and images."
     net, (scales, whence), d = row_network(row, network), row_scales(row, network), row_images(row, data, n, subset)
@@ -166,14 +168,14 @@ def measure(
     how = dict(network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=subset,
         images=len(d), candidates_from=used, machines={k: type(m).__name__ for k, m in machines.items()}, scales=list(scales),
         scales_from=whence, steps=steps, network_steps=network_steps, version=creativity.__version__)
-    ids, known = range(seeds or (100 if net.classes else 25)), stored_row(row, how) if extend else None
+    ids, known = range(seed, seed + (seeds or (100 if net.classes else 25))), stored_row(row, how) if extend else None
     fresh = [i for i in ids if not known or i not in known['seeds']]
     if not fresh: return known
     c = compare(net, {**machines, rider: net}, fresh, steps, network_steps, out=out, progress=progress)
     record = how | dict(seeds=c.seeds, labels=c.labels, many=each_seed(c), few=each_seed(c, rider), network_itself=[round(scores(a, b)['r'], 5)
         for a, b in zip(c.images['network'], c.images[rider], strict=True)])
     if known: record = joined(known, record)
-    record |= dict(command=row_command(row, network, data, n, subset, len(record['seeds']), steps, network_steps))
+    record |= dict(command=row_command(row, network, data, n, subset, record['seeds'], steps, network_steps))
     if out is not None: write_file(Path(out)/'row.json', (json.dumps({row: record}) + '\n').encode())
     return record
 

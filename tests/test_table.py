@@ -84,6 +84,17 @@ def test_a_row_grows_by_the_seeds_it_lacks(toy, tmp_path, monkeypatch):
     assert backwards['many']['ELS']['r'][3:] == two['many']['ELS']['r'][::-1]
 
 
+def test_a_row_in_parts(toy, tmp_path):
+    "As two processes would that share a folder."
+    last = measure(**{**toy, 'seeds': 1}, seed=2, out=tmp_path)
+    assert last['seeds'] == [2]
+    assert '--seed 2 --seeds 1' in last['command']
+    measure(**{**toy, 'seeds': 2}, out=tmp_path)
+    times = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed_*')}
+    assert measure(**toy, out=tmp_path) == measure(**toy)
+    assert {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed_*')} == times
+
+
 def test_rider_is_the_network_at_few_steps(toy):
     r = measure(**{**toy, 'network_steps': 2})
     assert r['many'] == r['few']
