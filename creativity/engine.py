@@ -405,7 +405,8 @@ def sums_counted(
     "The sums over the windows of a share that show the margin alone."
     value, total = images[0, :, 0, 0].double(), Partial.empty(*x.shape)
     blank = [(g, torch.from_numpy(plan.counts - within(plan, box).counts)) for g, box in share if box is not None]
-    counts = sum((len(g)*n for g, n in blank), torch.zeros(plan.shape)).double()
+    if not blank: return total
+    counts = sum(len(g)*n for g, n in blank).double()
     d2 = extend(((x.double() - a*value[:, None, None])**2).sum(0, keepdim=True), plan.x_rows, plan.x_cols)[0]
     total.top = torch.where(counts > 0, box_sum(box_sum(d2, plan.k, 1), plan.k, 0)/(-2*sigma**2), total.top)
     total.z, total.num, total.s2, missing = counts, counts*value[:, None, None], counts.clone(), counts > 0
