@@ -230,7 +230,7 @@ def test_bench(run):
 
 
 def test_train(run, tmp_path):
-    for i, x in enumerate(load('mnist', n=10).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    own_images(tmp_path/'mine')
     line = 'train --data mine --batch 4 --out net'
     code, out, _ = run(f'{line} --steps 2')
     assert code == 0
@@ -245,10 +245,16 @@ def test_train(run, tmp_path):
     refused(run('train --subset --steps 2 --out net/network.json/x'), 'net/network.json')
 
 
+def own_images(folder):
+    "Ten digits as files."
+    for i, x in enumerate(load('mnist', n=10).x): save_grid(x, folder/f'{i}.png', scale=1)
+
+
 @pytest.mark.parametrize('rest', ['--steps 3', '--steps 5 --stop 3'])
-def test_command_on_the_card_trains_the_same_network(run, rest):
+def test_command_on_the_card_trains_the_same_network(run, tmp_path, rest):
     "Of a run that ended early, was planned anew, and was extended after its end: all that the card says, in another folder."
-    line = 'train --data mnist --subset --arch resnet-circular --unconditional --batch 2 --lr 0.01 --seed 7'
+    own_images(tmp_path/'mine')
+    line = 'train --data mine --arch resnet-circular --batch 2 --lr 0.01 --seed 7'
     ends = []
     for plan in (rest, '--steps 4', '--steps 6'):
         code, out, err = run(f'{line} {plan} --out a')
@@ -266,13 +272,13 @@ def test_command_on_the_card_trains_the_same_network(run, rest):
 
 
 def test_train_begins_with_a_network(run):
-    line = 'train --data fashion_mnist --subset --arch resnet-circular --batch 2 --steps 1 --seed 3'
-    assert run(f'{line} --begin fashion_mnist-resnet --out a')[0] == 0
+    line = 'train --data mnist --subset --unconditional --arch resnet-circular --batch 2 --steps 1 --seed 3'
+    assert run(f'{line} --begin mnist-resnet --out a')[0] == 0
     card = json.loads(Path('a/network.json').read_text())
-    assert card['begin']['name'] == 'fashion_mnist-resnet'
+    assert card['begin']['name'] == 'mnist-resnet'
     assert run(f'{card["command"].removeprefix("creativity ")} --out b')[0] == 0
     assert json.loads(Path('b/network.json').read_text())['sha256'] == card['sha256']
-    refused(run(f'{line} --out a'), 'begin name fashion_mnist-resnet, but None')
+    refused(run(f'{line} --out a'), 'begin name mnist-resnet, but None')
     refused(run(f'{line} --begin mnist-unet --out c'), 'cannot begin a')
 
 
