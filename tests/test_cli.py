@@ -47,6 +47,11 @@ def refused(result, *words):
     for w in words: assert w in err
 
 
+def own_images(folder, name='mnist', n=10):
+    "Images of the package as files of one's own."
+    for i, x in enumerate(load(name, n=n).x): save_grid(x, folder/f'{i}.png', scale=1)
+
+
 def files(folder): return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob('*') if p.is_file())
 
 
@@ -113,7 +118,7 @@ def test_sample_is_what_the_library_gives_and_repeats(run):
 
 
 def test_sample_takes_class_names_published_scales_and_folders(run, tmp_path):
-    for i, x in enumerate(load('cifar10', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    own_images(tmp_path/'mine', 'cifar10', 3)
     assert run('sample --machine ls --label "Ankle boot" --n 4 --seeds 1 --steps 2 --scales mnist-unet')[0] == 0
     with np.load('out/sample/samples.npz', allow_pickle=False) as z:
         assert (str(z['label']), z['scales'].tolist()[-1]) == ('Ankle boot', 27)
@@ -245,11 +250,6 @@ def test_train(run, tmp_path):
     refused(run('train --subset --steps 2 --out net/network.json/x'), 'net/network.json')
 
 
-def own_images(folder):
-    "Ten digits as files."
-    for i, x in enumerate(load('mnist', n=10).x): save_grid(x, folder/f'{i}.png', scale=1)
-
-
 @pytest.mark.parametrize('rest', ['--steps 3', '--steps 5 --stop 3'])
 def test_command_on_the_card_trains_the_same_network(run, tmp_path, rest):
     "Of a run that ended early, was planned anew, and was extended after its end: all that the card says, in another folder."
@@ -271,14 +271,15 @@ def test_command_on_the_card_trains_the_same_network(run, tmp_path, rest):
     refused(run(f'{line} --steps 5 --out a'), 'a run of 6 steps, but 5 were')
 
 
-def test_train_begins_with_a_network(run):
-    line = 'train --data mnist --subset --unconditional --arch resnet-circular --batch 2 --steps 1 --seed 3'
-    assert run(f'{line} --begin mnist-resnet --out a')[0] == 0
+@pytest.mark.parametrize(('data', 'begin'), [('fashion_mnist', 'fashion_mnist-resnet'), ('mnist --unconditional', 'mnist-resnet')])
+def test_train_begins_with_a_network(run, data, begin):
+    line = f'train --data {data} --subset --arch resnet-circular --batch 2 --steps 1 --seed 3'
+    assert run(f'{line} --begin {begin} --out a')[0] == 0
     card = json.loads(Path('a/network.json').read_text())
-    assert card['begin']['name'] == 'mnist-resnet'
+    assert card['begin']['name'] == begin
     assert run(f'{card["command"].removeprefix("creativity ")} --out b')[0] == 0
     assert json.loads(Path('b/network.json').read_text())['sha256'] == card['sha256']
-    refused(run(f'{line} --out a'), 'begin name mnist-resnet, but None')
+    refused(run(f'{line} --out a'), f'begin name {begin}, but None')
     refused(run(f'{line} --begin mnist-unet --out c'), 'cannot begin a')
 
 
@@ -352,7 +353,7 @@ def test_compare(run, tmp_path):
     refused(run('compare --machines ls,vae'), 'choose is, es')
     refused(run('compare --network none'), "no network 'none'")
     refused(run('compare --subset --n 20 --out c/table.txt/x'), 'c/table.txt')
-    for i, x in enumerate(load('mnist', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    own_images(tmp_path/'mine', n=3)
     for command in ('compare --data mine', 'calibrate --data mine', 'table1 --recompute fashion_mnist-resnet --data mine'):
         refused(run(command), 'conditional', 'no labels')
     (tmp_path/'file').write_text('')
