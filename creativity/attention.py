@@ -83,11 +83,15 @@ class SoftWindow(Machine):
 
     def mean_of(self, x, t, images, k):
         "Posterior mean [C,H,W] of one image, in float64."
-        a, sigma = float(self.schedule.a(t)), float(self.schedule.sigma(t))
+        a, sigma = float(self.schedule.a(t)), max(float(self.schedule.sigma(t)), 1e-6)
         d2 = (x.double() - a*images.double()).square().sum(1) # [N,H,W]
         near = F.avg_pool2d(d2[:, None], k, 1, k//2)[:, 0]*k*k
         w = torch.softmax(-(near + self.far*(d2.sum((1, 2))[:, None, None] - near))/(2*sigma**2), 0)
         return torch.einsum('nhw,nchw->chw', w, images.double())
+
+    def belief(self, x, t, label=None, k=None):
+        "There is none: ValueError."
+        raise ValueError('SoftWindow has a posterior mean alone: ask LSMachine for a belief')
 
 # %% ../nbs/12_attention.ipynb #23940ecc
 def object_half(

@@ -254,9 +254,9 @@ def load(
     known = name in SETS or (full and re.fullmatch(r'[\w-]+', name))
     if not known: raise ValueError(f'no image set {name!r}: choose {", ".join(SETS)}')
     classes = SETS[name].classes if name in SETS else None
-    label = class_index(label, classes)
     images, y = (read_full if full else read_subset)(name, split)
-    keep = choose(y, len(images), n, label)
+    numbers = None if y is None else [str(i) for i in range(int(y.max()) + 1)]
+    keep = choose(y, len(images), n, class_index(label, classes or numbers))
     x = to_size(from_uint8(channels_first(torch.as_tensor(images[keep]))), size, resize)
     return Images(x, None if y is None else torch.as_tensor(y[keep].astype(np.int64)), name, classes)
 

@@ -558,7 +558,7 @@ def stream(
     sigma: list[float], # noise level of each query, not 0
     stats: bool = False, # also the sums behind entropy, and the best candidate
     max_bytes: int|None = None, # memory budget; by default from what is free
-    backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
+    backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run. float64 queries always take 'torch'
 ) -> list[Partial]: # one for each query
     "The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where float32 would not do."
     max_bytes = max_bytes or free_bytes(x.device)

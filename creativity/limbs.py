@@ -180,9 +180,8 @@ def make_seed(
     noise = seed_noise([seed], machine.shape)
     ideal = ISMachine(machine.images[machine.dictionary(label)], schedule=machine.schedule)
     x = state_at(machine, noise, steps, late, label)
-    own = machine.scales if isinstance(machine.scales, int) else machine.scales[:late]
     made = {'network': sample(network, noise, steps, label, progress=False), 'IS': sample(ideal, noise, steps, progress=False)}
-    for name, k in {'machine': own, **{f'k={k}': k for k in widths}}.items():
+    for name, k in {'machine': machine.scales, **{f'k={k}': k for k in widths}}.items():
         made[name] = sample(with_scales(machine, k), x, late, label, start=late/steps, progress=False)
     return {name: y[0].clamp(-1, 1) for name, y in made.items()}
 

@@ -99,7 +99,7 @@ class Machine(Denoiser):
         schedule: Schedule|None = None, # the paper's cosine by default
         scales: Scales|None = None, # window widths: one, n of them (lowest noise first), or a function t -> width
         max_bytes: int|None = None, # memory budget beyond the images; by default from what is free
-        backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
+        backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run. float64 queries always take 'torch'
     ):
         labels = None if labels is None else torch.as_tensor(labels)
         check_images(images, labels)

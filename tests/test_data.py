@@ -373,6 +373,15 @@ def test_idx_of_other_types(tmp_path):
         one_line(e, str(p))
 
 
+def test_a_class_of_an_own_set(cache):
+    u = np.random.default_rng(0).integers(256, size=(6, 8, 8), dtype=np.uint8)
+    write_npz('mine', 'train', u, np.array([0, 2, 1, 2, 0, 2]))
+    d = load('mine', full=True, size=8, label=2)
+    assert torch.equal(d.x, from_uint8(u[[1, 3, 5]])[:, None])
+    assert torch.equal(load('mine', full=True, size=8, label='2').x, d.x)
+    with pytest.raises(ValueError, match='choose 0 to 2'): load('mine', full=True, label=3)
+
+
 def test_own_set(cache):
     u = np.random.default_rng(0).integers(256, size=(9, 16, 16, 3), dtype=np.uint8)
     path = write_npz('mine', 'train', u)

@@ -133,6 +133,7 @@ def test_bad_sources(tmp_path):
     (tmp_path/'other'/'a.png').write_bytes(b'no image')
     for data, what in (('objects.npy', 'pickle'), ('floats.npy', 'uint8'), ('none.npy', 'does not exist'), ('other', 'cannot be read'), ('nothing', 'no image set')):
         with pytest.raises((ValueError, FileNotFoundError), match=what): make_dictionary(tmp_path/'d', str(tmp_path/data))
+    with pytest.raises(ValueError, match='versions are made of named'): make_dictionary(tmp_path/'d', str(tmp_path/'floats.npy'), versions=2)
     with pytest.raises(ValueError, match='no dictionary'): make_dictionary(tmp_path/'other', 'mnist')
     with pytest.raises(ValueError, match='instead of 3'): write_dictionary(tmp_path/'d', iter([np.zeros((2, 1, 4, 4), np.uint8)]), (3, 1, 4, 4))
     with pytest.raises(ValueError, match='pieces must be uint8'): write_dictionary(tmp_path/'d', iter([np.zeros((2, 1, 4, 5), np.uint8)]), (2, 1, 4, 4))

@@ -82,17 +82,16 @@ def test_contingency_and_kappa():
 @pytest.fixture
 def pair():
     data = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))*2 - 1
-    m = BBELSMachine(data, torch.tensor([0, 1]*3), scales=[3]*6 + [5]*14)
+    m = BBELSMachine(data, torch.tensor([0, 1]*3), scales=[3]*4 + [5]*16)
     return m, m
 
 
 def test_branches_share_the_early_flow(pair):
     made = L.make_seed(*pair, 3, 1, widths=(3, 15))
-    torch.testing.assert_close(made['machine'], made['k=3'])
-    torch.testing.assert_close(made['machine'], made['network'], atol=1e-5, rtol=0)
-    assert not torch.equal(made['k=3'], made['k=15'])
+    torch.testing.assert_close(made['machine'], made['network'], atol=1e-5, rtol=0) # two of its late steps are wider than 3
+    for k in ('k=3', 'k=15'): assert (made['machine'] - made[k]).abs().max() > 1e-3
     torch.testing.assert_close(made['network'], sample(pair[0], seed_noise([3], (1, 8, 8)), 20, 1)[0])
-    assert pair[1].scales == [3]*6 + [5]*14
+    assert pair[1].scales == [3]*4 + [5]*16
 
 
 def test_news_travels_one_pixel_a_step(pair):
