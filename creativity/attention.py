@@ -76,14 +76,13 @@ class SoftWindow(Machine):
     def denoise(self, x, t, label=None, k=None):
         "Posterior mean [B,C,H,W] of `x` at `t`."
         t, label = check_input(x, t, label, self.shape)
-        out = torch.empty_like(x)
+        out, (a, sigma) = torch.empty_like(x), self.levels(t, len(x))
         for rows, part, width in self.groups(t, label, k, len(x)):
-            for b in rows: out[b] = self.mean_of(x[b], t.expand(len(x))[b], self.images[part], width).to(x.dtype)
+            for b in rows: out[b] = self.mean_of(x[b], self.images[part], a[b], sigma[b], width).to(x.dtype)
         return out
 
-    def mean_of(self, x, t, images, k):
+    def mean_of(self, x, images, a, sigma, k):
         "Posterior mean [C,H,W] of one image, in float64."
-        a, sigma = float(self.schedule.a(t)), max(float(self.schedule.sigma(t)), 1e-6)
         d2 = (x.double() - a*images.double()).square().sum(1) # [N,H,W]
         near = F.avg_pool2d(d2[:, None], k, 1, k//2)[:, 0]*k*k
         w = torch.softmax(-(near + self.far*(d2.sum((1, 2))[:, None, None] - near))/(2*sigma**2), 0)

@@ -261,8 +261,9 @@ def make_dictionary(
     versions: int = 1, # of each image, for a name: mirrored and moved ones
 ) -> Dictionary: # opened
     "Write a dictionary from any source, never all of a folder or .npy file in memory; ValueError for versions of images that are not a named set."
-    if versions != 1 and not full and set_name(data) not in SETS: raise ValueError('versions are made of named image sets, not of files or folders')
-    if full or set_name(data) in SETS: made = from_images(load(data, full=full), versions)
+    named = full or set_name(data) in SETS
+    if versions != 1 and not named: raise ValueError('versions are made of named image sets, not of files or folders')
+    if named: made = from_images(load(data, full=full), versions)
     elif Path(data).suffix in ('.npy', '.npz', '.safetensors', '.pt', '.pth'):
         if not Path(data).is_file(): raise FileNotFoundError(f'{data} does not exist')
         made = from_array(Path(data))

@@ -148,6 +148,10 @@ class Machine(Denoiser):
         "A `Partial` for each query, over the machine's whole dictionary."
         return stream(x, images, self.plan(k), a, sigma, stats, self.max_bytes, self.backend)
 
+    def levels(self, t, B):
+        "Signal and noise level of each of `B` queries at `t` (a tensor, one time or [B]); the noise is never 0."
+        return self.schedule.a(t).expand(B).tolist(), self.schedule.sigma(t).expand(B).clamp(min=1e-6).tolist()
+
     @torch.no_grad()
     def totals(self, x, t, label, k, stats):
         "For each query its `Partial`, its slice of the images and its width; no gradient flows through the sums."
@@ -155,7 +159,7 @@ class Machine(Denoiser):
         if device != self.device: raise ValueError(f'x is on {device}, the training images are on {self.device}')
         t, label = check_input(x, t, label, self.shape)
         if x.dtype != torch.float64: x = x.float()
-        a, sigma = self.schedule.a(t).expand(len(x)).tolist(), self.schedule.sigma(t).expand(len(x)).clamp(min=1e-6).tolist()
+        a, sigma = self.levels(t, len(x))
         out = [None]*len(x)
         for rows, part, width in self.groups(t, label, k, len(x)):
             found = self.sums(x[rows], self.images[part], width, [a[b] for b in rows], [sigma[b] for b in rows], stats)

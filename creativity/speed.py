@@ -234,9 +234,9 @@ work = {'bbELS': (BBELSMachine, textbook), 'ELS': (partial(ELSMachine, wrapped=F
 class TextbookMachine(BBELSMachine):
     "bbELS whose posterior mean is the textbook's."
     def denoise(self, x, t, label=None, k=None):
-        t = float(t)
-        a, sigma = self.schedule.a(t).item(), self.schedule.sigma(t).item()
-        return torch.stack([textbook(q, self.images, a, max(sigma, 1e-6), self.width(t, k)) for q in x])
+        t = torch.as_tensor(t)
+        (a,), (sigma,) = self.levels(t, 1)
+        return torch.stack([textbook(q, self.images, a, sigma, self.width(t.item(), k)) for q in x])
 
 # %% ../nbs/13_speed.ipynb #872d04ac
 def many(
