@@ -1,1 +1,56 @@
+"""The analytic theory of creativity in convolutional diffusion models: `creativity.<name>` loads a name when it is used."""
+
 __version__ = "0.1.0"
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_ROOMS = {
+    'data.find': ['load'],
+    'data.images': ['Images'],
+    'data.own': ['load_arrays', 'load_folder'],
+    'diffusion': ['CosineSchedule', 'Denoiser', 'EDMSchedule', 'LinearSchedule', 'Schedule', 'sample', 'samples'],
+    'errors': ['CreativityError'],
+    'machines.whole': ['ESMachine', 'ISMachine'],
+    'machines.widths': ['calibrated_scales', 'published_scales'],
+    'machines.windows': ['BBELSMachine', 'ELSMachine', 'LSMachine', 'Machine'],
+    'measure.calibrate': ['calibrate'],
+    'measure.compare': ['compare'],
+    'measure.provenance': ['explain'],
+    'measure.receptive': ['receptive_field'],
+    'networks.card': ['load_network'],
+    'networks.diffusers': ['from_diffusers'],
+    'networks.wrap': ['from_noise', 'from_score', 'from_v', 'from_x0'],
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    "Load a public name from its room when it is first used (PEP 562)."
+    if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(import_module(f'{__name__}.{_HOME[name]}'), name)
+    return value
+
+
+def __dir__(): return sorted([*globals(), *__all__])
+
+
+if TYPE_CHECKING:
+    from creativity.data.find import load
+    from creativity.data.images import Images
+    from creativity.data.own import load_arrays, load_folder
+    from creativity.diffusion import (
+        CosineSchedule, Denoiser, EDMSchedule, LinearSchedule, Schedule, sample, samples,
+    )
+    from creativity.errors import CreativityError
+    from creativity.machines.whole import ESMachine, ISMachine
+    from creativity.machines.widths import calibrated_scales, published_scales
+    from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
+    from creativity.measure.calibrate import calibrate
+    from creativity.measure.compare import compare
+    from creativity.measure.provenance import explain
+    from creativity.measure.receptive import receptive_field
+    from creativity.networks.card import load_network
+    from creativity.networks.diffusers import from_diffusers
+    from creativity.networks.wrap import from_noise, from_score, from_v, from_x0

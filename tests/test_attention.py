@@ -4,9 +4,11 @@ import json
 import pytest
 import torch
 
-from creativity import attention as A
 from creativity.diffusion import seed_noise
-from creativity.machines import ISMachine, LSMachine
+from creativity.machines.mix import Blend, SoftWindow
+from creativity.machines.whole import ISMachine
+from creativity.machines.windows import LSMachine
+from creativity.studies import attention as A
 
 
 @pytest.fixture
@@ -24,22 +26,22 @@ def test_share_of_mass_outside_a_window():
 def test_blend_ends_and_middle(data):
     ls, ideal, x = LSMachine(data, scales=3), ISMachine(data), seed_noise([0, 1], (3, 8, 8))
     a, b = ls.denoise(x, .5), ideal.denoise(x, .5)
-    for w in (0, .3, 1): torch.testing.assert_close(A.Blend(ls, ideal, w).denoise(x, .5), (1 - w)*a + w*b)
+    for w in (0, .3, 1): torch.testing.assert_close(Blend(ls, ideal, w).denoise(x, .5), (1 - w)*a + w*b)
     assert not torch.allclose(a, b)
     for w in (-.1, 1.1):
-        with pytest.raises(ValueError, match='w must'): A.Blend(ls, ideal, w)
-    with pytest.raises(ValueError, match='different shapes'): A.Blend(ls, ISMachine(data[..., :4]), .5)
+        with pytest.raises(ValueError, match='w must'): Blend(ls, ideal, w)
+    with pytest.raises(ValueError, match='different shapes'): Blend(ls, ISMachine(data[..., :4]), .5)
 
 
 def test_soft_window_goes_from_local_to_ideal(data):
     x = data[:2] + seed_noise([0, 1], (3, 8, 8))
     ends = LSMachine(data, scales=3).denoise(x, .5), ISMachine(data).denoise(x, .5)
     for far, end in zip((0, 1), ends, strict=True):
-        torch.testing.assert_close(A.SoftWindow(data, scales=3, far=far).denoise(x, .5), end, atol=1e-4, rtol=0)
-    half = A.SoftWindow(data, scales=3, far=.5)
+        torch.testing.assert_close(SoftWindow(data, scales=3, far=far).denoise(x, .5), end, atol=1e-4, rtol=0)
+    half = SoftWindow(data, scales=3, far=.5)
     assert not torch.allclose(half.denoise(x, .5), ends[0])
     torch.testing.assert_close(half.denoise(x, .5)[:1], half.denoise(x[:1], .5))
-    with pytest.raises(ValueError, match='far must'): A.SoftWindow(data, far=2)
+    with pytest.raises(ValueError, match='far must'): SoftWindow(data, far=2)
 
 
 def test_foreground_is_half_and_holds_the_object():

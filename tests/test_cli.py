@@ -16,11 +16,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import creativity
-from creativity import cli, demo
-from creativity.data import load, save_grid, write_npz
-from creativity.machines import ELSMachine, LSMachine
+from creativity.app import cli, demo
+from creativity.data.find import load
+from creativity.data.sets import write_npz
+from creativity.data.show import save_grid
+from creativity.diffusion import sample
+from creativity.machines.windows import ELSMachine, LSMachine
 
-PROGRAM = [sys.executable, '-c', 'from creativity.cli import main; main()']
+PROGRAM = [sys.executable, '-c', 'from creativity.app.cli import main; main()']
 COMMANDS = sorted(c.name for c in cli.app.registered_commands)
 TINY = '--label 3 --n 6 --seeds 2 --steps 2 --k 3'
 
@@ -68,7 +71,7 @@ def test_program_in_a_process():
 
 
 def test_help_needs_no_torch():
-    code = 'import sys, creativity.cli; assert not {"torch", "matplotlib", "numba"} & set(sys.modules)'
+    code = 'import sys, creativity.app.cli; assert not {"torch", "matplotlib", "numba"} & set(sys.modules)'
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -110,7 +113,7 @@ def test_sample_is_what_the_library_gives_and_repeats(run):
         with np.load('x/samples.npz', allow_pickle=False) as z: return torch.tensor(z['images'])
     a = images('--seeds 3 --seed 5')
     d = load('mnist', n=10, label=7)
-    assert torch.equal(a, creativity.diffusion.sample(LSMachine(d.x, scales=[3, 5, 9]), range(5, 8), 3))
+    assert torch.equal(a, sample(LSMachine(d.x, scales=[3, 5, 9]), range(5, 8), 3))
     assert torch.equal(images('--seeds 3 --seed 5'), a)
     assert torch.allclose(images('--seeds 1 --seed 7')[0], a[2], atol=1e-6)
     assert not torch.equal(images('--seeds 3 --seed 6'), a)
@@ -124,7 +127,7 @@ def test_sample_takes_class_names_published_scales_and_folders(run, tmp_path):
         assert (str(z['label']), z['scales'].tolist()[-1]) == ('Ankle boot', 27)
     assert run('sample --machine els --data mine --seeds 1 --steps 2 --k 3')[0] == 0
     with np.load('out/sample/samples.npz', allow_pickle=False) as z: got = torch.tensor(z['images'])
-    want = creativity.diffusion.sample(ELSMachine(load('cifar10', n=3).x, scales=3), 1, 2)
+    want = sample(ELSMachine(load('cifar10', n=3).x, scales=3), 1, 2)
     assert torch.allclose(got, want, atol=1e-5)
 
 

@@ -6,30 +6,35 @@ import numpy as np
 import pytest
 import torch
 
-from creativity import compare as module
-from creativity.compare import (
-    Study,
-    bootstrap_interval,
+from creativity.data.images import Images
+from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
+from creativity.files import write_file
+from creativity.machines.whole import ISMachine
+from creativity.machines.windows import BBELSMachine
+from creativity.measure import compare as module
+from creativity.measure.calibrate import calibration
+from creativity.measure.compare import (
     compare,
     compare_files,
-    flow_scores,
     load_comparison,
-    main,
     nearest_to_network,
-    run_study,
-    scores,
     seed_file,
     spread_labels,
+)
+from creativity.metrics import bootstrap_interval, scores
+from creativity.networks.architectures import build
+from creativity.networks.card import Network, load_network, save_network
+from creativity.networks.wrap import from_noise, from_x0
+from creativity.studies.agreement import (
+    Study,
+    flow_scores,
+    main,
+    run_study,
     stored_study,
     study_figure,
     train_stages,
     training_study,
 )
-from creativity.data import Images
-from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
-from creativity.machines import BBELSMachine, ISMachine
-from creativity.networks import Network, build, from_noise, from_x0, load_network, save_network
-from creativity.scales import calibration
 
 G = torch.Generator().manual_seed(0)
 X = torch.rand(20, 1, 8, 8, generator=G)*2 - 1
@@ -177,7 +182,7 @@ def test_unwritable_folder(tmp_path):
 
 
 def test_full_disk_leaves_finished_seeds(tmp_path, monkeypatch):
-    real = module.write_file
+    real = write_file
     def full(path, data):
         if path.name == seed_file(tmp_path, 2).name: raise OSError(f'cannot write {path}: No space left on device')
         real(path, data)
@@ -187,7 +192,7 @@ def test_full_disk_leaves_finished_seeds(tmp_path, monkeypatch):
 
 
 def test_full_disk_at_the_table(tmp_path, monkeypatch):
-    c, real = compare(NET, MACHINES, out=tmp_path, **ARGS), module.write_file
+    c, real = compare(NET, MACHINES, out=tmp_path, **ARGS), write_file
 
     def full(path, data):
         if path.name == 'table.json': raise OSError(f'cannot write {path}: No space left on device')
@@ -322,7 +327,7 @@ def test_full_disk_leaves_calibrated_seeds(tmp_path, monkeypatch):
     (lambda card: card.pop('schedule'), 'has no schedule'), (lambda card: card['args'].update(width=8), 'another architecture'),
     (lambda card: card['schedule'].update(name='Sine'), 'unknown schedule')])
 def test_commands_refuse_weights_that_do_not_fit(tmp_path, capsys, spoil, message):
-    from creativity import cli
+    from creativity.app import cli
     net = build('resnet', classes=2, width=4, depth=1, dim=8)
     card = dict(network='ResNet', args=net.args, shape=[1, 8, 8], schedule=S.to_dict(), data=dict(name='fashion_mnist'))
     save_network(net, tmp_path/'n.safetensors', card)

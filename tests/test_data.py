@@ -19,29 +19,21 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from creativity import data
-from creativity.data import (
-    SETS,
+from creativity.data import sets as data
+from creativity.data.find import load
+from creativity.data.images import (
     Images,
-    cache_dir,
     choose,
     digest,
-    fetch,
     from_uint8,
-    image_grid,
     interleave,
-    is_there,
-    load,
-    load_arrays,
-    load_folder,
-    read_subset,
-    save_grid,
-    show_images,
     to_size,
     to_uint8,
-    write_atomic,
-    write_npz,
 )
+from creativity.data.own import load_arrays, load_folder
+from creativity.data.sets import SETS, cache_dir, fetch, is_there, read_subset, write_npz
+from creativity.data.show import image_grid, save_grid, show_images
+from creativity.files import write_atomic
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent/'shared'/'data'

@@ -11,22 +11,14 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from creativity.data import Images, from_uint8, load
+from creativity.data.disk import moved, open_dictionary, write_dictionary
+from creativity.data.find import load, make_dictionary
+from creativity.data.images import Images, from_uint8
 from creativity.diffusion import add_noise, sample, seed_noise
-from creativity.distributed import (
-    finished,
-    machine_on,
-    make_dictionary,
-    meet,
-    moved,
-    open_dictionary,
-    same_run,
-    seed_file,
-    seed_group,
-    step_cost,
-    write_dictionary,
-)
-from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
+from creativity.machines.shared import finished, machine_on, meet, same_run, seed_file, seed_group
+from creativity.machines.whole import ESMachine, ISMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.studies.growth import step_cost
 
 
 def make(folder, n=40, labels=(12, 1, 27)):
@@ -144,9 +136,11 @@ def test_bad_sources(tmp_path):
 
 EQUAL = '''
 import sys, torch, torch.distributed as dist
-from creativity.data import load
-from creativity.distributed import *
-from creativity.machines import *
+from creativity.data.disk import *
+from creativity.data.find import load
+from creativity.machines.shared import *
+from creativity.machines.whole import *
+from creativity.machines.windows import *
 from test_distributed import query
 d = open_dictionary(sys.argv[1])
 y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.classes.items()])
@@ -212,8 +206,8 @@ def test_one_rank(tmp_path, world):
 
 BROKEN = '''
 import sys, os, time
-from creativity import distributed
-from creativity.distributed import *
+from creativity.app.ranks import main
+from creativity.machines.shared import Shared
 calls, share = [], Shared.share
 def broken(*args):
     calls.append(1)
@@ -238,7 +232,7 @@ def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
     assert left == [0]
     if how == 'dies': return
     before = seed_file(tmp_path/'out', 0).stat().st_mtime_ns
-    r, _ = torchrun(2, '-m', 'creativity.distributed', *words, '--shards', 1, cwd=tmp_path)       # now two groups of one rank
+    r, _ = torchrun(2, '-m', 'creativity.app.ranks', *words, '--shards', 1, cwd=tmp_path)       # now two groups of one rank
     assert r.returncode == 0, r.stderr
     assert r.stdout.count('made') == 2
     assert seed_file(tmp_path/'out', 0).stat().st_mtime_ns == before
@@ -251,7 +245,7 @@ def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
     ('sample --scales 3,x', 'no published scales'), ('sample --seeds 0', 'at least 1'), ('sample --method magic', 'no method'),
     ('sample', 'start this with torchrun')])
 def test_bad_command_lines(tmp_path, words, what, monkeypatch, capsys):
-    from creativity import distributed
+    from creativity.app import ranks as distributed
     def leave(code): raise SystemExit(code)
     monkeypatch.setattr(os, '_exit', leave)
     if 'nowhere' in words: monkeypatch.setattr(distributed, 'ranks', __import__('contextlib').nullcontext)

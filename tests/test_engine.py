@@ -4,25 +4,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creativity import engine
 from creativity.diffusion import CosineSchedule
-from creativity.engine import (
-    Partial,
-    Plan,
-    around,
-    boxes,
-    classes,
-    extend,
-    inside,
-    shares,
-    sums_shared,
-    sums_torch,
-    within,
-)
-from creativity.machines import BBELSMachine
+from creativity.engine import stream as engine
+from creativity.engine.margins import TOGETHER, boxes, shares, within
+from creativity.engine.plan import Plan, around, classes, extend, inside
+from creativity.engine.stream import sums_shared
+from creativity.engine.sums import Partial, sums_torch
+from creativity.engine.sweep import sweep
+from creativity.machines.windows import BBELSMachine
 
 RULES = {'bbELS': (classes, False, False), 'ELS': (around, True, True), 'ELS, unwrapped': (inside, True, False)}
-compiled = pytest.mark.skipif(engine.sweep is None, reason='needs numba')
+compiled = pytest.mark.skipif(sweep is None, reason='needs numba')
 
 
 def framed(n, shape, blank, seed):
@@ -85,7 +77,7 @@ def test_counted_is_compared(problem):
 def test_margins_are_used_where_they_save():
     blank, plan = torch.tensor([-1.]), Plan(classes, (16, 16), 3)
     left = lambda images, **how: sum(len(g)*within(plan, box).pairs for share in shares(images, plan, 2, **how) for g, box in share)/(len(images)*plan.pairs)
-    many = framed(16*engine.TOGETHER, (1, 16, 16), blank, 0)
+    many = framed(16*TOGETHER, (1, 16, 16), blank, 0)
     assert left(many) < .7
     assert left(many[:-1]) == 1 # too few
     assert left(many, least=len(many) + 1) == 1
@@ -97,7 +89,7 @@ def test_margins_are_used_where_they_save():
 
 @compiled
 def test_machine_with_margins():
-    images = framed(16*engine.TOGETHER + 5, (1, 12, 12), torch.tensor([.5]), 1)
+    images = framed(16*TOGETHER + 5, (1, 12, 12), torch.tensor([.5]), 1)
     x = images[4:6] + .3*torch.randn(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     fast, plain = (BBELSMachine(images, scales=3, backend=b) for b in ('compiled', 'torch'))
     for t in (.05, .4): assert (fast.denoise(x, t) - plain.denoise(x.double(), t)).abs().max() < 1e-4

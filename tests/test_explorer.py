@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from creativity import explorer
-from creativity.data import Images, load
-from creativity.equivariance import bbels_belief, els_belief, equivariant_belief
-from creativity.ideal import ideal_belief
-from creativity.locality import local_belief
-from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
+from creativity.app import explorer
+from creativity.data.find import load
+from creativity.data.images import Images
+from creativity.machines.whole import ESMachine, ISMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.measure.provenance import pixel_belief
+from creativity.theory.equivariance import bbels_belief, els_belief, equivariant_belief
+from creativity.theory.ideal import ideal_belief
+from creativity.theory.locality import local_belief
 
 ORACLES = {ISMachine: ideal_belief, ESMachine: equivariant_belief, LSMachine: local_belief, ELSMachine: els_belief,
            BBELSMachine: bbels_belief}
@@ -31,7 +34,7 @@ def test_pixel_belief_is_the_oracles(kind, C, H, W, N, r, t, seed, data):
     whole = kind in (ISMachine, ESMachine)
     m = kind(images, scales=None if whole else k)
     o = ORACLES[kind](x, images, float(m.schedule.a(t)), float(m.schedule.sigma(t)), *([] if whole else [k]))
-    b = explorer.pixel_belief(m, x, t, i, j, n=10**6)
+    b = pixel_belief(m, x, t, i, j, n=10**6)
     torch.testing.assert_close(b.mean, o.mean[:, i, j], atol=1e-7, rtol=0)
     torch.testing.assert_close(b.n_eff, float(o.n_eff[i, j]), atol=0, rtol=1e-6)
     torch.testing.assert_close(b.weight[0], o.weight[i, j], atol=1e-7, rtol=0)
@@ -46,23 +49,23 @@ def test_pixel_belief_is_the_oracles(kind, C, H, W, N, r, t, seed, data):
 def test_unwrapped_and_labelled():
     x = torch.randn(1, 9, 9, generator=torch.Generator().manual_seed(1))
     m = ELSMachine(MINE.x, scales=5, wrapped=False)
-    b, o = explorer.pixel_belief(m, x, .5, 0, 8), els_belief(x, MINE.x, float(m.schedule.a(.5)), float(m.schedule.sigma(.5)), 5, wrapped=False)
+    b, o = pixel_belief(m, x, .5, 0, 8), els_belief(x, MINE.x, float(m.schedule.a(.5)), float(m.schedule.sigma(.5)), 5, wrapped=False)
     torch.testing.assert_close(b.mean, o.mean[:, 0, 8])
     assert b.candidates == 12*25
     sorted_inside = BBELSMachine(MINE.x, MINE.y, scales=5)              # keeps its images in the order of their classes
-    a, b = (explorer.pixel_belief(m, x, .5, 4, 4) for m in (sorted_inside, BBELSMachine(MINE.x, scales=5)))
+    a, b = (pixel_belief(m, x, .5, 4, 4) for m in (sorted_inside, BBELSMachine(MINE.x, scales=5)))
     assert a.image.tolist() == b.image.tolist()
 
 
 @pytest.mark.parametrize(('call', 'words'), [
-    (lambda m, x: explorer.pixel_belief(m, x, .5, 9, 0), 'no pixel'),
-    (lambda m, x: explorer.pixel_belief(m, x, .5, 0, -1), 'no pixel'),
-    (lambda m, x: explorer.pixel_belief(m, x, .5, 0, 0, n=0), 'n must be'),
-    (lambda m, x: explorer.pixel_belief(m, x, .5, 0, 0, k=4), 'odd'),
-    (lambda m, x: explorer.pixel_belief(m, x[None], .5, 0, 0), 'x must'),
-    (lambda m, x: explorer.pixel_belief(m, x*float('nan'), .5, 0, 0), 'NaN'),
-    (lambda m, x: explorer.pixel_belief(m, x, 2., 0, 0), 'time|t '),
-    (lambda m, x: explorer.pixel_belief(m, 'x', .5, 0, 0), 'x must'),
+    (lambda m, x: pixel_belief(m, x, .5, 9, 0), 'no pixel'),
+    (lambda m, x: pixel_belief(m, x, .5, 0, -1), 'no pixel'),
+    (lambda m, x: pixel_belief(m, x, .5, 0, 0, n=0), 'n must be'),
+    (lambda m, x: pixel_belief(m, x, .5, 0, 0, k=4), 'odd'),
+    (lambda m, x: pixel_belief(m, x[None], .5, 0, 0), 'x must'),
+    (lambda m, x: pixel_belief(m, x*float('nan'), .5, 0, 0), 'NaN'),
+    (lambda m, x: pixel_belief(m, x, 2., 0, 0), 'time|t '),
+    (lambda m, x: pixel_belief(m, 'x', .5, 0, 0), 'x must'),
     (lambda m, x: explorer.Explorer('faces'), "data cannot be 'faces'"),
     (lambda m, x: explorer.Explorer(n=0), 'n must be'),
     (lambda m, x: explorer.Explorer(steps=1), 'steps at least 2'),

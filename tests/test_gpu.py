@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from creativity.diffusion import sample, seed_noise
-from creativity.engine import full_precision
-from creativity.equivariance import bbels_mean, els_mean
-from creativity.ideal import ideal_mean
-from creativity.locality import local_mean
-from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
-from creativity.speed import bench
+from creativity.engine.stream import full_precision
+from creativity.machines.whole import ESMachine, ISMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.studies.speed import bench
+from creativity.theory.equivariance import bbels_mean, els_mean
+from creativity.theory.ideal import ideal_mean
+from creativity.theory.locality import local_mean
 
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')]
 KINDS = {'LS': (LSMachine, local_mean), 'bbELS': (BBELSMachine, bbels_mean), 'ELS': (ELSMachine, els_mean)}

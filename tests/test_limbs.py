@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from creativity import limbs as L
 from creativity.diffusion import sample, seed_noise
-from creativity.machines import BBELSMachine
+from creativity.machines.windows import BBELSMachine
+from creativity.measure.limbs import count_made, garments, limbs, strands
+from creativity.metrics import contingency, kappa, kappa_interval, wilson
+from creativity.studies import limbs as L
 
-TROUSER, PULLOVER, DRESS = L.garments.values()
+TROUSER, PULLOVER, DRESS = garments.values()
 
 
 def drawn(*columns, height=32, top=4, cloth=.9):
@@ -25,27 +27,27 @@ def drawn(*columns, height=32, top=4, cloth=.9):
 @pytest.mark.parametrize('cloth', [.3, .9])
 @pytest.mark.parametrize('columns', [[(4, 9)], [(4, 9), (12, 17)], [(2, 6), (8, 13), (20, 24)], [(0, 3), (5, 8), (10, 13), (30, 32)]])
 def test_drawn_legs_are_counted(columns, cloth):
-    for g in (TROUSER, PULLOVER, DRESS): assert L.limbs(drawn(*columns, cloth=cloth), g).item() == len(columns)
+    for g in (TROUSER, PULLOVER, DRESS): assert limbs(drawn(*columns, cloth=cloth), g).item() == len(columns)
 
 
 def test_the_counter_does_not_depend_on_batch_place_or_side():
     x = torch.cat([drawn((4, 9)), drawn((4, 9), (12, 17)), torch.full((1, 1, 32, 32), -1.)])
-    assert L.limbs(x, TROUSER).tolist() == [1, 2, 0]
-    assert L.limbs(x.flip(0), TROUSER).tolist() == [0, 2, 1]
-    assert L.limbs(x.flip(3), TROUSER).tolist() == L.limbs(x.roll(5, 3), TROUSER).tolist() == [1, 2, 0]
-    assert L.limbs(x.double(), TROUSER).tolist() == [1, 2, 0]
+    assert limbs(x, TROUSER).tolist() == [1, 2, 0]
+    assert limbs(x.flip(0), TROUSER).tolist() == [0, 2, 1]
+    assert limbs(x.flip(3), TROUSER).tolist() == limbs(x.roll(5, 3), TROUSER).tolist() == [1, 2, 0]
+    assert limbs(x.double(), TROUSER).tolist() == [1, 2, 0]
 
 
 def test_dim_gaps_and_the_floor():
     v = torch.tensor([.8, .8, .5, .8, .8])
-    assert L.strands(v, .65).item() == 2
-    assert L.strands(v, .6).item() == 1
-    assert L.strands(v/8, .65).item() == 0
+    assert strands(v, .65).item() == 2
+    assert strands(v, .6).item() == 1
+    assert strands(v/8, .65).item() == 0
 
 
 def test_edits_change_the_count_by_one():
     x = drawn((6, 11), (14, 19))
-    assert {n: (L.limbs(y, TROUSER).item(), c) for n, (y, c) in L.edits(x, TROUSER).items()} == {
+    assert {n: (limbs(y, TROUSER).item(), c) for n, (y, c) in L.edits(x, TROUSER).items()} == {
         'real': (2, 2), 'erased': (1, 1), 'pasted': (3, 3)}
     assert L.paste_limb(drawn((0, 10), (14, 30))[0], TROUSER) is None
     assert torch.equal(x, drawn((6, 11), (14, 19)))
@@ -54,29 +56,29 @@ def test_edits_change_the_count_by_one():
 
 @pytest.mark.parametrize('x', [torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8), None, torch.full((1, 1, 8, 8), math.nan)])
 def test_bad_images_are_refused(x):
-    with pytest.raises(ValueError, match=r'x '): L.limbs(x, TROUSER)
+    with pytest.raises(ValueError, match=r'x '): limbs(x, TROUSER)
 
 
 def test_wilson():
-    assert L.wilson(0, 10)[0] == 0
-    assert L.wilson(10, 10)[1] == 1
-    lo, hi = L.wilson(3, 10)
+    assert wilson(0, 10)[0] == 0
+    assert wilson(10, 10)[1] == 1
+    lo, hi = wilson(3, 10)
     assert lo < .3 < hi
     for k, n in ((-1, 5), (6, 5), (0, 0)):
-        with pytest.raises(ValueError, match='k must'): L.wilson(k, n)
+        with pytest.raises(ValueError, match='k must'): wilson(k, n)
 
 
 def test_contingency_and_kappa():
-    t = L.contingency('0129', [0, 1, 1, 7])
+    t = contingency('0129', [0, 1, 1, 7])
     assert t.sum() == 4
     assert (t[0, 0], t[2, 1], t[4, 4]) == (1, 1, 1)
-    assert L.kappa(np.diag([2, 3])) == 1
-    assert math.isnan(L.kappa(np.diag([5, 0])))
-    lo, hi = L.kappa_interval(np.array([[20, 5], [10, 15]]))
+    assert kappa(np.diag([2, 3])) == 1
+    assert math.isnan(kappa(np.diag([5, 0])))
+    lo, hi = kappa_interval(np.array([[20, 5], [10, 15]]))
     assert lo < .4 < hi
-    assert (lo, hi) == L.kappa_interval(np.array([[20, 5], [10, 15]]))
+    assert (lo, hi) == kappa_interval(np.array([[20, 5], [10, 15]]))
     for a, b in (('12', '1'), ('', '')):
-        with pytest.raises(ValueError, match='equally many'): L.contingency(a, b)
+        with pytest.raises(ValueError, match='equally many'): contingency(a, b)
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch, pair):
     assert [sorted(a) for a in again[:2]] == [sorted(f) for f in first]
     assert 'influence' in again[0]
     assert 'influence' not in again[2]
-    monkeypatch.setitem(L.garments, 'Trouser', replace(TROUSER, widths=(3, 5)))
+    monkeypatch.setitem(garments, 'Trouser', replace(TROUSER, widths=(3, 5)))
     with pytest.raises(ValueError, match='another widths'): L.finish_seeds('Trouser', 3, 3, tmp_path, 1)
     (tmp_path/'Trouser'/'seed_00001.npz').write_bytes(b'PK')
     with pytest.raises(ValueError, match='damaged'): L.read_images(tmp_path/'Trouser'/'seed_00001.npz')
@@ -120,7 +122,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch, pair):
 
 def test_counting_digits():
     x = ((torch.cat([drawn((4, 9)), drawn((4, 9), (12, 17))])[:, 0] + 1)*127.5).round().to(torch.uint8).numpy()
-    assert L.count_made({'network': x, 'IS': x[::-1].copy()}, TROUSER) == {'network': '12', 'IS': '21'}
+    assert count_made({'network': x, 'IS': x[::-1].copy()}, TROUSER) == {'network': '12', 'IS': '21'}
     assert L.histogram(torch.tensor([1, 2, 2, 30])) == [0, 1, 2, 0, 0, 0, 0, 0, 0, 1]
 
 
@@ -135,9 +137,9 @@ def test_bad_options_are_one_line(argv, capsys, tmp_path):
 
 def test_the_stored_study_is_whole():
     s = L.stored_study()
-    assert list(s['garments']) == list(L.garments)
+    assert list(s['garments']) == list(garments)
     for name, row in s['garments'].items():
-        assert tuple(row['widths']) == L.garments[name].widths == (3, 5, 7, 9, 11)
+        assert tuple(row['widths']) == garments[name].widths == (3, 5, 7, 9, 11)
         assert np.shape(row['influence'])[0] == 5
         assert {'network', 'IS', 'LS', 'machine', *(f'k={k}' for k in row['widths'])} <= set(row['made'])
         assert {len(c) for c in row['made'].values()} == {s['seeds']}

@@ -10,18 +10,12 @@ from hypothesis import strategies as st
 from test_oracle import SHARED, STORED, cases, needs_shared
 
 from creativity.diffusion import CosineSchedule, released_scales, seed_noise
-from creativity.equivariance import bbels_belief, els_belief, equivariant_belief
-from creativity.ideal import ideal_belief
-from creativity.locality import local_belief
-from creativity.machines import (
-    BBELSMachine,
-    ELSMachine,
-    ESMachine,
-    ISMachine,
-    LSMachine,
-    published_scales,
-    scale_at,
-)
+from creativity.machines.whole import ESMachine, ISMachine
+from creativity.machines.widths import published_scales, scale_at
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.theory.equivariance import bbels_belief, els_belief, equivariant_belief
+from creativity.theory.ideal import ideal_belief
+from creativity.theory.locality import local_belief
 
 SCHEDULE, BACKENDS, BOUND = CosineSchedule(), ('torch', 'compiled'), 1e-4
 WINDOWED = {'LS': (LSMachine, local_belief, {}), 'bbELS': (BBELSMachine, bbels_belief, {}),

@@ -4,10 +4,12 @@ import json
 import pytest
 import torch
 
-from creativity import mosaic
 from creativity.diffusion import samples, seed_noise
-from creativity.equivariance import dictionary
-from creativity.machines import BBELSMachine, ELSMachine, ESMachine, ISMachine, LSMachine
+from creativity.machines.whole import ESMachine, ISMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.measure import provenance as mosaic
+from creativity.studies.mosaic import animate, film
+from creativity.theory.equivariance import dictionary
 
 DATA = torch.rand(5, 3, 7, 6, generator=torch.Generator().manual_seed(0))*2 - 1
 LABELS = torch.tensor([1, 0, 1, 0, 1])
@@ -99,9 +101,9 @@ def test_animation(tmp_path):
     m = LSMachine(DATA, scales=3)
     r = mosaic.Recorder(m)
     states = list(samples(r, seed_noise([0], m.shape), 3))
-    assert mosaic.animate(states, r.beliefs, tmp_path/'a.gif').read_bytes()[:3] == b'GIF'
-    with pytest.raises(ValueError, match='must end in'): mosaic.animate(states, r.beliefs, tmp_path/'a.png')
-    with pytest.raises(ValueError, match='no folder'): mosaic.animate(states, r.beliefs, tmp_path/'none'/'a.gif')
+    assert animate(states, r.beliefs, tmp_path/'a.gif').read_bytes()[:3] == b'GIF'
+    with pytest.raises(ValueError, match='must end in'): animate(states, r.beliefs, tmp_path/'a.png')
+    with pytest.raises(ValueError, match='no folder'): animate(states, r.beliefs, tmp_path/'none'/'a.gif')
 
 
 def test_parts_of_the_dictionary_do_not_matter():
@@ -116,10 +118,10 @@ def test_parts_of_the_dictionary_do_not_matter():
 
 def test_a_film_of_a_flow(tmp_path):
     from PIL import Image
-    states, beliefs = mosaic.film(tmp_path/'a.gif', LSMachine(DATA, scales=3), seed=1, steps=3)
+    states, beliefs = film(tmp_path/'a.gif', LSMachine(DATA, scales=3), seed=1, steps=3)
     assert (len(states), len(beliefs)) == (4, 3)
     with Image.open(tmp_path/'a.gif') as im: assert im.n_frames >= 3
-    with pytest.raises(ValueError, match='must end in'): mosaic.film(tmp_path/'a.mp4')
+    with pytest.raises(ValueError, match='must end in'): film(tmp_path/'a.mp4')
 
 
 def test_the_film_of_the_documentation():
@@ -142,7 +144,7 @@ def test_the_stored_study_is_whole():
 def test_images_of_any_size_are_read(tmp_path):
     from PIL import Image
 
-    from creativity.cli import read_image
+    from creativity.app.cli import read_image
     for size, words in (((32, 32), 'as it is'), ((28, 28), 'framed'), ((50, 40), 'resized from 50x40')):
         Image.new('RGB', size, (255, 0, 0)).save(tmp_path/'a.png')
         x, how = read_image(tmp_path/'a.png', (3, 32, 32))

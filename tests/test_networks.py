@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from creativity.data import Images, write_npz
+from creativity.data.images import Images
+from creativity.data.sets import write_npz
 from creativity.diffusion import (
     CosineSchedule,
     add_noise,
@@ -23,34 +24,31 @@ from creativity.diffusion import (
     seed_noise,
     v_from_x0,
 )
-from creativity.networks import (
+from creativity.networks.architectures import (
     Attention,
-    Network,
+    build,
+    n_parameters,
+    network_classes,
+    presets,
+)
+from creativity.networks.card import Network, load_network, save_network
+from creativity.networks.diffusers import from_diffusers
+from creativity.networks.train import (
     Recipe,
     Trainer,
-    build,
     draw_batch,
-    from_diffusers,
-    from_noise,
-    from_score,
-    from_v,
-    from_x0,
     hold_out,
-    load_network,
     loss_by_noise,
     loss_times,
     make_card,
     mixed_precision,
-    n_parameters,
-    network_classes,
-    presets,
     read_state,
-    save_network,
     total_seen,
     train,
     training_images,
     whole_curve,
 )
+from creativity.networks.wrap import from_noise, from_score, from_v, from_x0
 
 ARCHS = ['resnet', 'resnet-circular', 'unet', 'unet-attention']
 S = CosineSchedule()
@@ -409,7 +407,7 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch):
 
 def test_full_disk_between_weights_and_card(tmp_path, monkeypatch):
     "The old card does not pass for that of the new weights; the checkpoint holds both, and the same command writes them."
-    import creativity.networks as module
+    import creativity.networks.card as module
     tiny(tmp_path, steps=20)
     real = module.write_file
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from creativity.diffusion import CosineSchedule, sample, samples, seed_noise
-from creativity.equivariance import (
+from creativity.theory.equivariance import (
     bbels_belief,
     bbels_mean,
     border_class,
@@ -19,8 +19,16 @@ from creativity.equivariance import (
     orbit,
     translations,
 )
-from creativity.ideal import Oracle, entropy, ideal_belief, ideal_mean, log_evidence, participation, weights
-from creativity.locality import local_belief, local_mean
+from creativity.theory.ideal import (
+    Oracle,
+    entropy,
+    ideal_belief,
+    ideal_mean,
+    log_evidence,
+    participation,
+    weights,
+)
+from creativity.theory.locality import local_belief, local_mean
 
 HERE = Path(__file__).resolve().parent
 SMALL = HERE/'assets'/'reference_small.npz'

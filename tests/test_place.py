@@ -4,10 +4,13 @@ import json
 import pytest
 import torch
 
-from creativity import place as P
 from creativity.diffusion import CosineSchedule, Denoiser, seed_noise
-from creativity.machines import BBELSMachine, ELSMachine, LSMachine
-from creativity.networks import from_noise
+from creativity.machines.mix import Switch
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.measure.limbs import garments
+from creativity.measure.place import place_dependence
+from creativity.networks.wrap import from_noise
+from creativity.studies import place as P
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ class Ramp(Denoiser):
 
 def test_dependence_from_nothing_to_all():
     x = seed_noise(range(200), (1, 16, 16))
-    found = [P.place_dependence(Ramp(s), x, .5, by=2, margin=4) for s in (0, .3, .5, 1)]
+    found = [place_dependence(Ramp(s), x, .5, by=2, margin=4) for s in (0, .3, .5, 1)]
     assert found[0] == pytest.approx(0, abs=1e-12)
     assert found == sorted(found)
     assert found[2] == pytest.approx(.5, abs=.15) # pattern and input vary alike: half of the variance stands still
@@ -33,33 +36,33 @@ def test_dependence_from_nothing_to_all():
 @pytest.mark.parametrize('kind', [BBELSMachine, ELSMachine])
 def test_equivariant_machines_do_not_know_their_place(data, kind):
     x = .7*data[:2] + .7*seed_noise([0, 1], (1, 16, 16))
-    assert P.place_dependence(kind(data, scales=3), x, .4, by=2, margin=4) < 1e-9
-    assert P.place_dependence(LSMachine(data, scales=3), x, .4, by=2, margin=4) > .05
+    assert place_dependence(kind(data, scales=3), x, .4, by=2, margin=4) < 1e-9
+    assert place_dependence(LSMachine(data, scales=3), x, .4, by=2, margin=4) > .05
 
 
 @pytest.mark.parametrize('sizes', [dict(margin=8), dict(by=0), dict(by=6, margin=4)])
 def test_no_middle(data, sizes):
-    with pytest.raises(ValueError, match='no middle'): P.place_dependence(LSMachine(data, scales=3), data, .4, **dict(by=2, margin=4) | sizes)
+    with pytest.raises(ValueError, match='no middle'): place_dependence(LSMachine(data, scales=3), data, .4, **dict(by=2, margin=4) | sizes)
 
 
 def test_one_belief_has_no_place(data):
-    with pytest.raises(ValueError, match='no place'): P.place_dependence(LSMachine(data[:1]*0, scales=3), data[:1], .4, by=2, margin=4)
+    with pytest.raises(ValueError, match='no place'): place_dependence(LSMachine(data[:1]*0, scales=3), data[:1], .4, by=2, margin=4)
 
 
 def test_switch(data):
     ls, els, x = LSMachine(data, scales=3), BBELSMachine(data, scales=3), seed_noise(range(4), (1, 16, 16))
-    assert torch.equal(P.Switch(ls, els, 0).denoise(x, .05), ls.denoise(x, .05))
-    assert torch.equal(P.Switch(ls, els, 1).denoise(x, 1.), els.denoise(x, 1.))
-    assert torch.equal(P.Switch(ls, els, .6).denoise(x, 12/20), els.denoise(x, 12/20)) # a step's time, as the sampler counts it
+    assert torch.equal(Switch(ls, els, 0).denoise(x, .05), ls.denoise(x, .05))
+    assert torch.equal(Switch(ls, els, 1).denoise(x, 1.), els.denoise(x, 1.))
+    assert torch.equal(Switch(ls, els, .6).denoise(x, 12/20), els.denoise(x, 12/20)) # a step's time, as the sampler counts it
     t = torch.tensor([.9, .2, .61, .6], dtype=torch.float64)
-    out = P.Switch(ls, els, .6).denoise(x, t)
+    out = Switch(ls, els, .6).denoise(x, t)
     for i, d in enumerate((ls, els, ls, els)): torch.testing.assert_close(out[i:i + 1], d.denoise(x[i:i + 1], t[i]), atol=1e-5, rtol=0)
     for wrong in (-.1, 1.1):
-        with pytest.raises(ValueError, match='t must'): P.Switch(ls, els, wrong)
-    with pytest.raises(ValueError, match='different shapes'): P.Switch(ls, LSMachine(data[..., :8]), .5)
-    with pytest.raises(ValueError, match='different shapes'): P.Switch(ls, LSMachine(data, schedule=CosineSchedule(offset=.008)), .5)
+        with pytest.raises(ValueError, match='t must'): Switch(ls, els, wrong)
+    with pytest.raises(ValueError, match='different shapes'): Switch(ls, LSMachine(data[..., :8]), .5)
+    with pytest.raises(ValueError, match='different shapes'): Switch(ls, LSMachine(data, schedule=CosineSchedule(offset=.008)), .5)
     anything = from_noise(lambda x, t, label: 0*x, CosineSchedule()) # takes images of any shape
-    for mixed in (P.Switch(anything, els, .5), P.Switch(els, anything, .5)):
+    for mixed in (Switch(anything, els, .5), Switch(els, anything, .5)):
         assert tuple(mixed.shape) == (1, 16, 16)
         assert mixed.denoise(x, .3).shape == x.shape
 
@@ -68,7 +71,7 @@ def test_switch_uses_the_labels_of_its_images(data):
     y, x = torch.tensor([0, 0, 1, 1, 1]), seed_noise(range(4), (1, 16, 16))
     ls, els = LSMachine(data, y, scales=3), BBELSMachine(data, y, scales=3)
     label, t = torch.tensor([0, 1, 1, 0]), torch.tensor([.9, .2, .9, .2])
-    out = P.Switch(ls, els, .5).denoise(x, t, label)
+    out = Switch(ls, els, .5).denoise(x, t, label)
     for i, d in enumerate((ls, els, ls, els)): torch.testing.assert_close(out[i:i + 1], d.denoise(x[i:i + 1], t[i], int(label[i])), atol=1e-5, rtol=0)
 
 
@@ -93,7 +96,7 @@ def test_bad_options_are_one_line(argv, capsys, tmp_path):
 
 
 def test_a_small_study_from_end_to_end(tmp_path, monkeypatch, capsys):
-    less = dict(times=(.5,), switches=(0., 1.), garments={'Dress': P.garments['Dress']}, calibrated_networks=lambda: ['mnist-resnet-circular'])
+    less = dict(times=(.5,), switches=(0., 1.), garments={'Dress': garments['Dress']}, calibrated_networks=lambda: ['mnist-resnet-circular'])
     for name, value in less.items(): monkeypatch.setattr(P, name, value)
     P.main(['--networks', 'mnist-resnet', '--seeds', '1', '--images', '3', '--limb_seeds', '1', '--out', str(tmp_path/'seeds'), '--result', str(tmp_path/'a.json')])
     s = json.loads((tmp_path/'a.json').read_text())

@@ -5,24 +5,22 @@ import numpy as np
 import pytest
 import torch
 
-from creativity.data import load
+from creativity.data.find import load
 from creativity.diffusion import CosineSchedule, LinearSchedule, seed_noise
-from creativity.machines import BBELSMachine, ELSMachine, ISMachine, LSMachine
-from creativity.networks import from_noise, load_network, stored_cards
-from creativity.scales import (
+from creativity.machines.whole import ISMachine
+from creativity.machines.widths import calibrated_networks, calibrated_scales, read_calibration
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.measure.calibrate import (
     Calibration,
     all_widths,
     calibrate,
-    calibrated_networks,
-    calibrated_scales,
     calibration,
-    cosine,
-    field_times,
-    mass_width,
-    read_calibration,
-    receptive_field,
     save_calibration,
 )
+from creativity.measure.receptive import field_times, mass_width, receptive_field
+from creativity.metrics import cosine
+from creativity.networks.card import load_network, stored_cards
+from creativity.networks.wrap import from_noise
 
 S = CosineSchedule()
 DATA = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))*2 - 1

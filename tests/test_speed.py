@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from creativity.diffusion import CosineSchedule, seed_noise
-from creativity.machines import BBELSMachine, ELSMachine, ISMachine, LSMachine
-from creativity.speed import (
-    Meter,
+from creativity.machines.whole import ISMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.studies.command import Meter
+from creativity.studies.speed import (
     bench,
     bench_files,
     bench_table,

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 import creativity
-from creativity import table
-from creativity.data import Images, save_grid
+from creativity.data.images import Images
+from creativity.data.show import save_grid
 from creativity.diffusion import CosineSchedule
-from creativity.networks import build, save_network, stored_cards
-from creativity.scales import calibrated_scales, read_calibration, scales_file
-from creativity.table import (
+from creativity.machines.widths import calibrated_scales, read_calibration, scales_file
+from creativity.networks.architectures import build
+from creativity.networks.card import save_network, stored_cards
+from creativity.studies import table
+from creativity.studies.table import (
     gain,
     measure,
     published,
@@ -190,7 +192,7 @@ def test_bad_input_is_one_line(toy, tmp_path, monkeypatch):
 
 
 def test_full_disk_keeps_finished_seeds(toy, tmp_path, monkeypatch):
-    import creativity.compare as module
+    import creativity.measure.compare as module
     real, out = module.write_file, tmp_path/'out'
 
     def full(path, data):

@@ -6,12 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creativity.data import load
+from creativity.data.find import load
 from creativity.diffusion import sample, seed_noise
-from creativity.equivariance import bbels_mean, els_mean
-from creativity.machines import BBELSMachine, ELSMachine, LSMachine
-from creativity.scales import pearson
-from creativity.tolerance import Bounded, grouped, main, most_influential, needed_share, stored_tolerance
+from creativity.machines.bounded import Bounded, grouped, most_influential
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.metrics import pearson
+from creativity.studies.tolerance import main, needed_share, stored_tolerance
+from creativity.theory.equivariance import bbels_mean, els_mean
 
 MACHINES = {'bbELS': (BBELSMachine, {}, bbels_mean), 'ELS': (ELSMachine, {}, els_mean),
             'unwrapped': (ELSMachine, dict(wrapped=False), lambda *v: els_mean(*v, wrapped=False))}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from creativity.data import cache_dir, set_name, write_npz
+from creativity.data.sets import cache_dir, set_name, write_npz
 
 
 def checked(folder):

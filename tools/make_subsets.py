@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from creativity.data import interleave, read_full, read_subset, write_atomic
+from creativity.data.images import interleave
+from creativity.data.sets import read_full, read_subset
+from creativity.files import write_atomic
 
 ASSETS = Path(__file__).resolve().parent.parent/'creativity'/'assets'/'data'
 PER_CLASS = dict(
