@@ -17,6 +17,7 @@ from operator import index
 from typing import NamedTuple
 
 import torch
+from .errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,8 +27,8 @@ def as_time(
 ) -> Tensor: # float64, the shape of `t`
     "The time `t` as a float64 tensor; ValueError outside [0,1]."
     try: t = torch.as_tensor(t, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError): raise ValueError(f't must be a number or a tensor of numbers, got {t!r}') from None
-    if not ((t >= 0) & (t <= 1)).all(): raise ValueError(f't must lie in [0,1], got {t.flatten().tolist()[:4]}')
+    except (TypeError, ValueError, RuntimeError): raise CreativityError(f't must be a number or a tensor of numbers, got {t!r}') from None
+    if not ((t >= 0) & (t <= 1)).all(): raise CreativityError(f't must lie in [0,1], got {t.flatten().tolist()[:4]}')
     return t
 
 # %% ../nbs/library/diffusion.ipynb #7df771bb
@@ -69,7 +70,7 @@ class EDMSchedule(Schedule):
 
     def __post_init__(self):
         if not 0 < self.sigma_min < self.sigma_max or self.rho <= 0:
-            raise ValueError(f'need 0 < sigma_min < sigma_max and rho > 0, got {self}')
+            raise CreativityError(f'need 0 < sigma_min < sigma_max and rho > 0, got {self}')
 
     def angle(self, t):
         "`atan(s(t))`."
@@ -81,12 +82,12 @@ def schedule_from_dict(
     d: dict, # what `Schedule.to_dict` gave
 ) -> Schedule: # an equal schedule
     "The schedule stored in a network's card."
-    if not isinstance(d, dict): raise ValueError(f'a schedule must be given as {{name, …}}, got {d!r}')
+    if not isinstance(d, dict): raise CreativityError(f'a schedule must be given as {{name, …}}, got {d!r}')
     d, known = dict(d), {c.__name__: c for c in Schedule.__subclasses__()}
     name = d.pop('name', None)
-    if name not in known: raise ValueError(f'unknown schedule {name!r}, known are {sorted(known)}')
+    if name not in known: raise CreativityError(f'unknown schedule {name!r}, known are {sorted(known)}')
     try: return known[name](**d)
-    except TypeError as e: raise ValueError(f'{name}: {e}') from None
+    except TypeError as e: raise CreativityError(f'{name}: {e}') from None
 
 # %% ../nbs/library/diffusion.ipynb #e4f43c53
 def bcast(
@@ -119,7 +120,7 @@ def add_noise(
 
 # %% ../nbs/library/diffusion.ipynb #a1c55ad2
 def _positive(v, what):
-    if not (torch.as_tensor(v).abs() > 1e-12).all(): raise ValueError(what)
+    if not (torch.as_tensor(v).abs() > 1e-12).all(): raise CreativityError(what)
 
 def _need_noise(sigma): _positive(sigma, 'without noise (sigma = 0, as at t = 0) there is no noise prediction, score or v')
 
@@ -225,18 +226,18 @@ def check_input(
     "Refuse, in one line, input that no denoiser could answer."
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point() or not len(x):
         got = f'{tuple(x.shape)} {x.dtype}' if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f'x must be a floating-point tensor [B,C,H,W] with B >= 1, got {got}')
+        raise CreativityError(f'x must be a floating-point tensor [B,C,H,W] with B >= 1, got {got}')
     if shape and tuple(x.shape[1:]) != tuple(shape):
-        raise ValueError(f'x must hold images of shape {tuple(shape)}, got {tuple(x.shape[1:])}')
-    if not torch.isfinite(x).all(): raise ValueError('x holds NaN or Inf')
-    if x.abs().max() > 1e4: raise ValueError(f'x must lie within ±1e4 (noise is about ±5), got {x.abs().max().item():.3g}')
+        raise CreativityError(f'x must hold images of shape {tuple(shape)}, got {tuple(x.shape[1:])}')
+    if not torch.isfinite(x).all(): raise CreativityError('x holds NaN or Inf')
+    if x.abs().max() > 1e4: raise CreativityError(f'x must lie within ±1e4 (noise is about ±5), got {x.abs().max().item():.3g}')
     try: t, label = as_time(t), None if label is None else torch.as_tensor(label, device=x.device)
-    except TypeError: raise ValueError(f'label must be a whole number, got {label!r}') from None
+    except TypeError: raise CreativityError(f'label must be a whole number, got {label!r}') from None
     for name, v in (('t', t), ('label', label)):
         if v is not None and v.shape not in ((), (len(x),)):
-            raise ValueError(f'{name} must be one number or one for each of the {len(x)} images, got shape {tuple(v.shape)}')
+            raise CreativityError(f'{name} must be one number or one for each of the {len(x)} images, got shape {tuple(v.shape)}')
     if label is not None and (label.is_floating_point() or label.is_complex() or label.dtype == torch.bool):
-        raise ValueError(f'label must be a whole number, got {label.dtype}')
+        raise CreativityError(f'label must be a whole number, got {label.dtype}')
     return t, label if label is None else label.long() if label.ndim else int(label)
 
 # %% ../nbs/library/diffusion.ipynb #3421536e
@@ -285,9 +286,9 @@ def seed_ids(
     try: ids = list(range(seed, seed + index(seeds)))
     except TypeError:
         try: ids = [index(i) for i in seeds]
-        except TypeError: raise ValueError(f'seeds must be how many, or a list of whole numbers, got {seeds!r}') from None
-    if not ids: raise ValueError('seeds must be noise [B,C,H,W], how many images (at least 1), or a list of seed ids')
-    if bad := [i for i in ids if not 0 <= i < 2**63]: raise ValueError(f'seed ids must be from 0 to 2**63 - 1, got {bad[0]}')
+        except TypeError: raise CreativityError(f'seeds must be how many, or a list of whole numbers, got {seeds!r}') from None
+    if not ids: raise CreativityError('seeds must be noise [B,C,H,W], how many images (at least 1), or a list of seed ids')
+    if bad := [i for i in ids if not 0 <= i < 2**63]: raise CreativityError(f'seed ids must be from 0 to 2**63 - 1, got {bad[0]}')
     return ids
 
 # %% ../nbs/library/diffusion.ipynb #884759d4
@@ -303,7 +304,7 @@ def start_noise(
     if isinstance(seeds, Tensor):
         check_input(seeds, 1., shape=shape)
         return seeds.to(denoiser.device)
-    if not shape: raise ValueError('this denoiser takes images of any size: say which with shape=(C,H,W)')
+    if not shape: raise CreativityError('this denoiser takes images of any size: say which with shape=(C,H,W)')
     ids = seed_ids(seeds, seed)
     if generator is None: return seed_noise(ids, shape).to(denoiser.device)
     return torch.stack([torch.randn(tuple(shape), generator=generator, device=generator.device) for _ in ids]
@@ -340,9 +341,9 @@ def samples(
     start: float = 1., # the time at i = n
 ) -> Iterator[State]: # n + 1 states (n if published), the last is the final image
     "The reverse process, state by state. The last step of every method ends on the posterior mean."
-    if steps < 1 + published: raise ValueError(f'steps must be at least {1 + published}, got {steps}')
+    if steps < 1 + published: raise CreativityError(f'steps must be at least {1 + published}, got {steps}')
     if not callable(method) and method not in samplers:
-        raise ValueError(f'method must be one of {list(samplers)} or a function like them, got {method!r}')
+        raise CreativityError(f'method must be one of {list(samplers)} or a function like them, got {method!r}')
     step = method if callable(method) else samplers[method]
     x = start_noise(denoiser, seeds, seed, generator, shape)
     _, label = check_input(x, start, label)
@@ -370,7 +371,7 @@ def sample(
     progress: bool|None = None, # a progress bar; None: only if it takes more than two seconds
 ) -> Tensor: # [B,C,H,W] the final images
     "The images that `denoiser` makes of `seeds`; the same images whatever `batch_size` is."
-    if batch_size is not None and batch_size < 1: raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+    if batch_size is not None and batch_size < 1: raise CreativityError(f'batch_size must be at least 1, got {batch_size}')
     x = start_noise(denoiser, seeds, seed, generator, shape)
     _, label = check_input(x, start, label)
     n, out = batch_size or len(x), []
@@ -397,12 +398,12 @@ def seed_labels(
     ids: Sequence[int], # n seed ids
 ) -> list: # n labels, int or None
     "One label a seed: the one that was given, or for a conditional network of C classes that of the seed's id modulo C."
-    n, classes = len(ids), getattr(network, 'classes', None)
+    n, classes = len(ids), getattr(network, 'num_classes', None)
     if label is None: return [i % classes for i in ids] if classes else [None]*n
     try: label = torch.as_tensor(label)
-    except (TypeError, ValueError): raise ValueError(f'label must be a whole number, or one for each seed, got {label!r}') from None
+    except (TypeError, ValueError): raise CreativityError(f'label must be a whole number, or one for each seed, got {label!r}') from None
     if label.is_floating_point() or label.shape not in ((), (n,)):
-        raise ValueError(f'label must be one whole number or one for each of the {n} seeds, got {label.dtype} of shape {tuple(label.shape)}')
+        raise CreativityError(f'label must be one whole number or one for each of the {n} seeds, got {label.dtype} of shape {tuple(label.shape)}')
     return label.expand(n).tolist()
 
 # %% ../nbs/library/diffusion.ipynb #16f9bb33
@@ -414,5 +415,5 @@ def answer(
     "What a denoiser says of one noise image at two times: mean, and correlation with other noise. ValueError if it says NaN."
     x, probe = seed_noise([0], shape).to(denoiser.device), seed_noise([1], shape).double().flatten()
     told = [denoiser.denoise(x, t, label).double().cpu().flatten() for t in (.3, .7)]
-    if not all(v.isfinite().all() for v in told): raise ValueError('the network returned NaN or Inf')
+    if not all(v.isfinite().all() for v in told): raise CreativityError('the network returned NaN or Inf')
     return [v for y in told for v in (y.mean().item(), (y@probe/probe.norm()).item())]

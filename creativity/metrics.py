@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from .errors import CreativityError
 from torch import Tensor
 
 # %% ../nbs/library/metrics.ipynb #4eeadeca
@@ -65,7 +66,7 @@ def wilson(
     z: float = 1.96, # 95%
 ) -> tuple[float, float]: # lower and upper end
     "Wilson's interval of a share (1927); ValueError unless 0 ≤ k ≤ n and n ≥ 1."
-    if not 0 <= k <= n or n < 1: raise ValueError(f'k must be from 0 to n and n at least 1, got k={k}, n={n}')
+    if not 0 <= k <= n or n < 1: raise CreativityError(f'k must be from 0 to n and n at least 1, got k={k}, n={n}')
     p, d = k/n, 1 + z*z/n
     half = z*math.sqrt(p*(1 - p)/n + z*z/(4*n*n))
     return max(0., (p + z*z/(2*n) - half)/d), min(1., (p + z*z/(2*n) + half)/d)
@@ -77,7 +78,7 @@ def contingency(
     most: int = 4, # what is more counts as this
 ) -> np.ndarray: # [most+1, most+1] how often a has i and b has j
     "How often each pair of counts occurs; ValueError unless there are equally many."
-    if len(a) != len(b) or not len(a): raise ValueError(f'there must be equally many counts, at least one, got {len(a)} and {len(b)}')
+    if len(a) != len(b) or not len(a): raise CreativityError(f'there must be equally many counts, at least one, got {len(a)} and {len(b)}')
     table = np.zeros((most + 1, most + 1), int)
     for i, j in zip(a, b, strict=True): table[min(int(i), most), min(int(j), most)] += 1
     return table

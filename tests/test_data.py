@@ -160,7 +160,7 @@ def test_shipped(name):
         assert time.perf_counter() - t < 2
         channels = 3 if name == 'cifar10' else 1
         assert d.x.shape == (total, channels, 32, 32)
-        assert (d.x.dtype, d.y.dtype, d.name, d.classes) == (torch.float32, torch.int64, name, SETS[name].classes)
+        assert (d.x.dtype, d.y.dtype, d.name, d.class_names) == (torch.float32, torch.int64, name, SETS[name].class_names)
         assert d.x.is_contiguous()
         assert d.x.min() == -1
         assert d.x.max() == 1
@@ -233,7 +233,7 @@ def test_images_index():
     assert torch.equal(d[np.int64(3)], d.x[3])
     assert len(d[:7]) == 7
     assert d[d.y == 3].y.tolist() == [3, 3]
-    assert d[[0, 5]].classes == d.classes
+    assert d[[0, 5]].class_names == d.class_names
     assert sum(1 for _ in d) == 20
 
 
@@ -380,7 +380,7 @@ def test_own_set(cache):
     assert [p.name for p in path.parent.iterdir()] == ['mine_train.npz']
     d = load('mine', full=True, size=16)
     assert torch.equal(d.x, from_uint8(u).permute(0, 3, 1, 2))
-    assert (d.y, d.classes) == (None, None)
+    assert (d.y, d.class_names) == (None, None)
     assert len(load('mine', full=True, n=4)) == 4
     for kw, part in ((dict(label=3), 'no labels'), (dict(split='test'), 'not in')):
         with pytest.raises((ValueError, FileNotFoundError)) as e: load('mine', full=True, **kw)

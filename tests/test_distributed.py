@@ -40,7 +40,7 @@ def query(d, t, seed=0):
 @pytest.mark.parametrize(('t', 'label'), [(.02, None), (.5, 2), (1., 1)])
 def test_on_disk_as_in_memory(tmp_path, kind, t, label):
     d = make(tmp_path/'d')
-    y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.classes.items()])
+    y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.class_slices.items()])
     a, b, x = machine_on(kind, d, piece_bytes=1000), kind(d.read(0, 40), y), query(d, t)
     p, q = (m.belief(x, t, label=label, k=5) for m in (a, b))
     torch.testing.assert_close(p.mean, q.mean, atol=1e-4, rtol=0)
@@ -78,10 +78,10 @@ def test_sources(tmp_path):
         Image.fromarray(a[i]).save(tmp_path/'c'/str(y[i])/f'{i}.png')
     channels = a.transpose(0, 3, 1, 2)
     plain, sorted_, files = (make_dictionary(tmp_path/f'to_{n}', str(tmp_path/n), size=8) for n in ('a.npy', 'b.npz', 'c'))
-    assert plain.classes == {}
+    assert plain.class_slices == {}
     assert torch.equal(plain.read(0, 9), from_uint8(channels))
     for d in (sorted_, files):
-        assert d.classes == {0: slice(0, 4), 1: slice(4, 7), 2: slice(7, 9)}
+        assert d.class_slices == {0: slice(0, 4), 1: slice(4, 7), 2: slice(7, 9)}
         assert torch.equal(d.read(0, 9), from_uint8(channels[np.argsort(y, kind='stable')]))
     named = make_dictionary(tmp_path/'mnist', 'mnist', versions=3)
     assert named.shape == (3*len(load('mnist')), 1, 32, 32)
@@ -143,7 +143,7 @@ from creativity.machines.whole import *
 from creativity.machines.windows import *
 from test_distributed import query
 d = open_dictionary(sys.argv[1])
-y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.classes.items()])
+y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.class_slices.items()])
 with ranks(60) as rank:
     P = dist.get_world_size()
     for cuts in (None, [0]*P + [40], [0, 30, *[30]*(P - 2), 40][:P] + [40], [0, *[13]*(P - 1), 40]):

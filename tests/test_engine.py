@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from creativity.diffusion import CosineSchedule
 from creativity.engine import stream as engine
-from creativity.engine.margins import TOGETHER, boxes, shares, within
-from creativity.engine.plan import Plan, around, classes, extend, inside
+from creativity.engine.margins import TOGETHER, content_boxes, split_work, clip_plan
+from creativity.engine.plan import Plan, els_rule, bbels_rule, pad, els_inside_rule
 from creativity.engine.stream import sums_shared
-from creativity.engine.sums import Partial, sums_torch
+from creativity.engine.sums import SoftmaxSums, sums_torch
 from creativity.engine.sweep import sweep
 from creativity.machines.windows import BBELSMachine
 
-RULES = {'bbELS': (classes, False, False), 'ELS': (around, True, True), 'ELS, unwrapped': (inside, True, False)}
+RULES = {'bbELS': (bbels_rule, False, False), 'ELS': (els_rule, True, True), 'ELS, unwrapped': (els_inside_rule, True, False)}
 compiled = pytest.mark.skipif(sweep is None, reason='needs numba')
 
 
@@ -43,7 +43,7 @@ def problems(draw):
 
 def logits_of(best, x, images, plan, a, sigma):
     "The logits [H,W] of the candidates that `best` names; a candidate must be one of the pixel's."
-    query, training, k = extend(x, plan.x_rows, plan.x_cols), extend(images.permute(1, 2, 3, 0), plan.d_rows, plan.d_cols), plan.k
+    query, training, k = pad(x, plan.x_rows, plan.x_cols), pad(images.permute(1, 2, 3, 0), plan.d_rows, plan.d_cols), plan.k
     out = torch.empty(plan.shape, dtype=x.dtype)
     for i in range(out.shape[0]):
         for u in range(out.shape[1]):
@@ -62,11 +62,11 @@ def test_counted_is_compared(problem):
     x, images, plan, a, sigma, together, threads = problem
     with pytest.MonkeyPatch.context() as m:
         m.setattr(engine, 'TOGETHER', together)
-        work, total = shares(images, plan, threads, least=1), Partial.empty(*x.shape)
+        work, total = split_work(images, plan, threads, least=1), SoftmaxSums.empty(*x.shape)
         for share in work: total.merge_(sums_shared(x, images, share, plan, a, sigma, True))
     wanted = sums_torch(x.double(), images.double(), plan, a, sigma, True)
     assert (total.num/total.z - wanted.num/wanted.z).abs().max() < 1e-4
-    for of in (lambda p: p.z.log() - p.s1/p.z, lambda p: p.s2/p.z**2): assert (of(total) - of(wanted)).abs().max() < 1e-3
+    for of in (lambda p: p.z.log() - p.sum_wlogw/p.z, lambda p: p.sum_w2/p.z**2): assert (of(total) - of(wanted)).abs().max() < 1e-3
     evidence = wanted.top + wanted.z.log()
     assert ((total.top + total.z.log() - evidence).abs() <= 1e-5*(1 + evidence.abs())).all()
     named = logits_of(total.best, x.double(), images.double(), plan, a, sigma)
@@ -75,15 +75,15 @@ def test_counted_is_compared(problem):
 
 @compiled
 def test_margins_are_used_where_they_save():
-    blank, plan = torch.tensor([-1.]), Plan(classes, (16, 16), 3)
-    left = lambda images, **how: sum(len(g)*within(plan, box).pairs for share in shares(images, plan, 2, **how) for g, box in share)/(len(images)*plan.pairs)
+    blank, plan = torch.tensor([-1.]), Plan(bbels_rule, (16, 16), 3)
+    left = lambda images, **how: sum(len(g)*clip_plan(plan, box).pairs for share in split_work(images, plan, 2, **how) for g, box in share)/(len(images)*plan.pairs)
     many = framed(16*TOGETHER, (1, 16, 16), blank, 0)
     assert left(many) < .7
     assert left(many[:-1]) == 1 # too few
     assert left(many, least=len(many) + 1) == 1
     assert left(torch.rand_like(many)*2 - 1) == 1 # no margins
-    assert boxes(torch.rand_like(many)) is None
-    numbers = torch.cat([g for share in shares(many, plan, 3) for g, _ in share])
+    assert content_boxes(torch.rand_like(many)) is None
+    numbers = torch.cat([g for share in split_work(many, plan, 3) for g, _ in share])
     assert torch.equal(numbers.sort().values, torch.arange(len(many)))
 
 

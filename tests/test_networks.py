@@ -449,7 +449,7 @@ def photos(folder, n=20):
 def test_folder_of_images(tmp_path):
     data = photos(tmp_path/'my photos')
     net = train(data, tmp_path/'out', steps=2, batch=2, progress=False)
-    assert (net.shape, net.classes, net.card['data']['images'], net.card['data']['name']) == ((3, 32, 32), 0, 18, 'my photos')
+    assert (net.shape, net.num_classes, net.card['data']['images'], net.card['data']['name']) == ((3, 32, 32), 0, 18, 'my photos')
     assert "--data 'my photos' --arch" in net.card['command']
     assert len(training_images(data, n=7)) == 7
     with pytest.raises(ValueError, match='no subset') as e: training_images(data, subset=True)
@@ -475,7 +475,7 @@ def test_a_folder_does_not_stand_in_for_an_official_set(tmp_path, monkeypatch):
 
 def test_unlabelled_and_unconditional(tmp_path):
     net = train(toy(labels=False), tmp_path, width=8, dim=16, steps=5, batch=8, progress=False)
-    assert net.classes == 0
+    assert net.num_classes == 0
     assert sample(net, 2, 3).shape == (2, 1, 16, 16)
     with pytest.raises(ValueError, match='no classes'): net.denoise(seed_noise([0], net.shape), .5, 1)
 
@@ -500,7 +500,7 @@ def test_roundtrip(tmp_path, arch):
                  recipe=dict(steps=1, batch=1, lr=1, ema=0, seed=0), data=dict(name='x', images=9), precision='', plans=[], curve=[], step=0, seconds=0)
     m = save_network(net, tmp_path/'n.safetensors', make_card(state))
     assert m.schedule == CosineSchedule(.008)
-    assert (m.shape, m.classes) == ((3, 16, 16), 5)
+    assert (m.shape, m.num_classes) == ((3, 16, 16), 5)
     for p, q in zip(net.parameters(), m.net.parameters(), strict=True): assert torch.equal(p.half().float(), q)
     x = seed_noise(range(2), m.shape)
     exact = Network(net, m.schedule, m.shape).noise(x, .5, 1)
@@ -536,7 +536,7 @@ def test_rare_classes_do_not_end_a_training(tmp_path):
     data = toy(40)
     data.y = torch.tensor([9]*4 + [i % 9 for i in range(36)])
     net = train(data, tmp_path/'a', steps=55, width=4, depth=1, dim=8, batch=8, progress=False)
-    assert net.classes == 10
+    assert net.num_classes == 10
     data.y[3] = -1
     with pytest.raises(ValueError, match='labels must be 0 or more'): train(data, tmp_path/'b', steps=1, width=4, depth=1, dim=8, progress=False)
 
@@ -637,7 +637,7 @@ def test_shipped_networks():
         assert path.stat().st_size <= 3e6
         assert net.card['name'] == path.stem
         x = seed_noise(range(2), net.shape)
-        assert net.denoise(x, .5, 3 if net.classes else None).isfinite().all()
+        assert net.denoise(x, .5, 3 if net.num_classes else None).isfinite().all()
 
 
 @pytest.mark.parametrize('name', ['mnist-resnet', 'mnist-unet'])
@@ -666,7 +666,7 @@ def diffusers_folder(folder, scheduler=None, **changes):
 def test_diffusers_model_is_the_same_denoiser(tmp_path, beta_schedule):
     net, s = diffusers_folder(tmp_path, dict(beta_schedule=beta_schedule))
     m = from_diffusers(tmp_path)
-    assert (m.shape, m.classes, m.predicts) == ((1, 16, 16), 3, 'noise')
+    assert (m.shape, m.num_classes, m.predicts) == ((1, 16, 16), 3, 'noise')
     x0, noise, label = torch.rand(2, 1, 16, 16)*2 - 1, seed_noise(range(2), (1, 16, 16)), torch.tensor([0, 2])
     for step in (0, 40, 99):
         t, a2 = (step + 1)/100, s.alphas_cumprod[step].double()

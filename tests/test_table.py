@@ -155,7 +155,7 @@ def test_circular_networks_get_wrapping_machines(tmp_path):
     machines = row_machines(net, D, [3])
     assert type(machines['ELS']).__name__ == 'ELSMachine'
     assert machines['ELS'].wrapped
-    assert not machines['ELS'].classes
+    assert not machines['ELS'].class_slices
 
 
 def test_scales_beside_weights(tmp_path):

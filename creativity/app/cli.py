@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ..errors import CreativityError
 from fastcore.docments import docments
 from typer.core import TyperGroup
 
 import creativity
-
 
 # %% ../../nbs/library/app/cli.ipynb #8a502885
 def one_line(
@@ -104,7 +104,7 @@ def wrote(
 def check_least(**values):
     "Refuse `name=(value, least)` where the value is too small."
     for name, (value, least) in values.items():
-        if not value >= least: raise ValueError(f'--{name.replace("_", "-")} must be at least {least}, got {value}')
+        if not value >= least: raise CreativityError(f'--{name.replace("_", "-")} must be at least {least}, got {value}')
 
 # %% ../../nbs/library/app/cli.ipynb #f3246144
 @command('creativity demo --out out/demo')
@@ -138,7 +138,7 @@ def read_device(
     import torch
     try: torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as e:
-        raise ValueError(f'no device {name!r} here ({str(e).splitlines()[0][:80]}): choose cpu or cuda') from None
+        raise CreativityError(f'no device {name!r} here ({str(e).splitlines()[0][:80]}): choose cpu or cuda') from None
     return torch.device(name)
 
 # %% ../../nbs/library/app/cli.ipynb #ed5949a4
@@ -170,7 +170,7 @@ def run_sample(
     from creativity.machines.widths import read_widths
     kind, published = machine_class(machine), set_name(data) if set_name(data) in SETS else 'cifar10'
     widths = k if k is not None else read_widths(scales or f'{published}-resnet')
-    if method not in samplers: raise ValueError(f'no method {method!r}: choose {", ".join(samplers)}')
+    if method not in samplers: raise CreativityError(f'no method {method!r}: choose {", ".join(samplers)}')
     device, out, d = read_device(device), writable_folder(out), load(data, n=n, label=label, full=full)
     x = sample(kind(d.x.to(device), scales=widths), range(seed, seed + seeds), steps, method=method).float().cpu()
     facts = dict(version=creativity.__version__, machine=kind.__name__, data=d.name, label=label or '', training_images=len(d),
@@ -232,7 +232,7 @@ def run_bench(
 ):
     "Time the machines against the textbook way, in the same run."
     check_least(n=(n, 1), repeats=(repeats, 1))
-    if bad := [w for w in k if w % 2 == 0 or not 1 <= w <= 31]: raise ValueError(f'--k must be odd and from 1 to 31, got {bad[0]}')
+    if bad := [w for w in k if w % 2 == 0 or not 1 <= w <= 31]: raise CreativityError(f'--k must be odd and from 1 to 31, got {bad[0]}')
     import matplotlib
 
     from creativity.files import writable_folder
@@ -277,8 +277,8 @@ def run_train(
     from creativity.files import writable_folder
     from creativity.networks.architectures import architectures, presets
     from creativity.networks.train import train
-    if arch not in architectures: raise ValueError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
-    if preset not in presets: raise ValueError(f'no preset {preset!r}: choose {", ".join(presets)}')
+    if arch not in architectures: raise CreativityError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
+    if preset not in presets: raise CreativityError(f'no preset {preset!r}: choose {", ".join(presets)}')
     device, out = str(read_device(device)), writable_folder(out)
     net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=not subset, device=device, begin=begin, stop=stop, high_noise=high_noise)
     print(train_end(net.card))
@@ -310,12 +310,12 @@ def run_calibrate(
     kind, device = machine_class(machine), read_device(device)
     net, ks = load_network(network, str(device)), read_widths(widths)
     d = network_images(net, data, n, subset)
-    m = kind(d.x.to(device), d.y if net.classes else None, net.schedule)
+    m = kind(d.x.to(device), d.y if net.num_classes else None, net.schedule)
     c = calibration(net, m, ks if isinstance(ks, list) else [ks], steps, range(seed, seed + seeds), out=out)
     path, stem = network.endswith('.safetensors'), Path(network).stem
     words = ['creativity calibrate', f'--network {Path(network).name if path else network}', f'--data {Path(data).name if data else d.name}', '--subset'*subset, f'--n {n}'*(n is not None),
              f'--machine {machine}', f'--widths {widths}', f'--steps {steps}', f'--seeds {seeds}', f'--seed {seed}', f'--fields {fields}'*bool(fields)]
-    x, y, more = d.x[:fields], d.y[:fields] if net.classes else None, {}
+    x, y, more = d.x[:fields], d.y[:fields] if net.num_classes else None, {}
     if fields: more['receptive_field'] = field_record(receptive_fields(net, x.to(device), y), images=len(x))
     print(','.join(map(str, c.scales)))
     wrote([save_calibration(c, out/f'{stem if path else network}-scales.json', command=' '.join(w for w in words if w), data=d.name, subset=subset, **more)])
@@ -332,7 +332,7 @@ def network_scales(
     try: return read_widths(Path(network).stem)
     except ValueError:
         there = f' --out {Path(network).parent}' if network.endswith('.safetensors') else ''
-        raise ValueError(f'no widths are calibrated or published for {network}: give --scales, or run creativity calibrate --network {network}{there}') from None
+        raise CreativityError(f'no widths are calibrated or published for {network}: give --scales, or run creativity calibrate --network {network}{there}') from None
 
 # %% ../../nbs/library/app/cli.ipynb #b800f676
 @command('creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --subset --n 300 --seeds 8 --out out/compare')
@@ -362,7 +362,7 @@ def run_compare(
     kinds, device = {machine_class(w).__name__.removesuffix('Machine').replace('BBELS', 'bbELS'): machine_class(w) for w in names}, read_device(device)
     net, widths = load_network(network, str(device)), network_scales(network, scales)
     d = network_images(net, data, n, subset)
-    made = {name: kind(d.x.to(device), d.y if net.classes else None, net.schedule, widths) for name, kind in kinds.items()}
+    made = {name: kind(d.x.to(device), d.y if net.num_classes else None, net.schedule, widths) for name, kind in kinds.items()}
     c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out)
     print(c)
     wrote(compare_files(c, out, d, dict(network=network, data=d.name, subset=subset, images=len(d), scales=widths)))
@@ -385,9 +385,9 @@ def run_table1(
 ):
     "The paper's table beside ours; measure a row again."
     check_least(steps=(steps, 1), network_steps=(network_steps, 1), seeds=(1 if seeds is None else seeds, 1), seed=(seed, 0), n=(1 if n is None else n, 1))
-    if quick and recompute: raise ValueError('choose one of --quick and --recompute')
+    if quick and recompute: raise CreativityError('choose one of --quick and --recompute')
     if not recompute and (network or data or subset or n or seeds or seed or extend):
-        raise ValueError('--network, --data, --subset, --n, --seeds, --seed and --extend go with --recompute ROW')
+        raise CreativityError('--network, --data, --subset, --n, --seeds, --seed and --extend go with --recompute ROW')
     import matplotlib
 
     from creativity.studies.table import (
@@ -421,7 +421,7 @@ def read_image(
     try:
         with Image.open(io.BytesIO(raw), formats=('PNG', 'JPEG')) as im: size = im.size
         pixels = decode(raw, 28 if size == (28, 28) else side, color=shape[0] == 3)
-    except Exception: raise ValueError(f'{path} cannot be read as an 8-bit PNG or JPEG file') from None
+    except Exception: raise CreativityError(f'{path} cannot be read as an 8-bit PNG or JPEG file') from None
     x = to_size(from_uint8(np.array(pixels)).permute(2, 0, 1)[None], side)[0]
     if size == (side, side): return x, f'as it is, {side}x{side}'
     return x, f'{"framed" if size == (28, 28) and side == 32 else "central square resized"} from {size[0]}x{size[1]} to {side}x{side}'
@@ -440,7 +440,7 @@ def run_explain(
 ):
     "Say where an image comes from: its sources, consistency and novelty."
     kind = machine_class(machine)
-    if kind.__name__ == 'ESMachine': raise ValueError('es has no windows: choose is, ls, els or bbels')
+    if kind.__name__ == 'ESMachine': raise CreativityError('es has no windows: choose is, ls, els or bbels')
     import matplotlib
 
     from creativity.data.find import load

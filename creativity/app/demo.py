@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from ..errors import CreativityError
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -342,7 +343,7 @@ def demo_overview(
     far = {name: nearest_image(x, d, labels)[0].tolist() for name, x in rows.items() if torch.is_tensor(x)}
     notes = {name: ['']*len(labels) for name in rows} | {'trained\nResNet': [f'd {v:.2f}' for v in far['trained\nResNet']]}
     notes |= {name: [f'r {a:.2f}  d {b:.2f}' for a, b in zip(agreement(trained, r.x), far[name], strict=True)] for name, r in runs.items()}
-    return overview_figure(rows, notes, [d.classes[c] for c in labels],
+    return overview_figure(rows, notes, [d.class_names[c] for c in labels],
         f'The same noise through a trained network, and through three machines\nthat were not trained, with {n} training images of each class.\n'
         'r: agreement with the network.  d: distance to the nearest training image')
 
@@ -373,10 +374,10 @@ def demo(
     classes: Sequence[int] = (0, 1, 3, 5, 8, 9), # of Fashion-MNIST, a column each
 ) -> list[Path]: # the files
     "The whole theory at work: a trained network, IS, LS and bbELS from the same seeds; tables printed; figures, table and images into `out`."
-    if steps < 2: raise ValueError(f'the demo takes at least 2 steps, got {steps}')
+    if steps < 2: raise CreativityError(f'the demo takes at least 2 steps, got {steps}')
     out, (d, held_out, labels, seeds) = writable_folder(out), demo_data(images, classes, seed)
     trained, runs, machine = demo_runs(d, labels, seeds, steps)
-    rows, b, names = demo_rows(trained, runs, d, held_out, labels), runs['bbELS'].beliefs[-1], [d.classes[c] for c in classes]
+    rows, b, names = demo_rows(trained, runs, d, held_out, labels), runs['bbELS'].beliefs[-1], [d.class_names[c] for c in classes]
     table = demo_table(rows) + '\n\n' + agreement_table(rows, names)
     print(table, flush=True)
     facts = dict(version=creativity.__version__, network='fashion_mnist-resnet', data=d.name, images_per_class=images, steps=steps,

@@ -16,6 +16,7 @@ from itertools import product
 import matplotlib
 import PIL.Image
 import torch
+from ..errors import CreativityError
 from ipywidgets import HTML, Checkbox, Dropdown, HBox, Image, IntSlider, Layout, VBox
 from matplotlib import colormaps
 from torch import Tensor
@@ -197,7 +198,7 @@ class Explorer(VBox):
         n: int = 32, # training images, at most; time grows in proportion
         steps: int = 20, # denoising steps
     ):
-        if n < 1 or steps < 2: raise ValueError(f'n must be at least 1 and steps at least 2, got {n} and {steps}')
+        if n < 1 or steps < 2: raise CreativityError(f'n must be at least 1 and steps at least 2, got {n} and {steps}')
         self.own, self.n, self.steps = data if isinstance(data, Images) else None, n, steps
         names = [self.own.name] if self.own else list(SETS)
         self.controls, self.quiet = controls(names, steps), True
@@ -216,7 +217,7 @@ class Explorer(VBox):
     def images(self, data, label):
         "The training images of a class, or of all."
         if not self.own: return load(data, n=self.n, label=None if label == 'all' else label)
-        return (self.own if label == 'all' else self.own[self.own.y == class_index(label, self.own.classes)])[:self.n]
+        return (self.own if label == 'all' else self.own[self.own.y == class_index(label, self.own.class_names)])[:self.n]
 
     def flow(self, data, label, machine, seed):
         "A flow at published widths; `Flow.machine` is its machine."
@@ -233,19 +234,19 @@ class Explorer(VBox):
         "Offer the classes and pixels of the chosen data."
         label, d = self.controls['label'], self.own or SETS[self.controls['data'].value]
         at = label.index if len(label.options) > 1 else 3
-        label.options = ['all', *(d.classes or [])]
+        label.options = ['all', *(d.class_names or [])]
         label.index = min(at, len(label.options) - 1)
         H, W = self.images(self.controls['data'].value, label.value).x.shape[2:]
         for name, most in (('row', H - 1), ('col', W - 1), ('width', min(31, 2*max(H, W) - 1))): self.controls[name].max = most
 
     def choose(self, **values):
         "Set controls by name and redraw once; ValueError for a name or value that is not on offer."
-        if bad := set(values) - set(self.controls): raise ValueError(f'no control {min(bad)!r}: choose {", ".join(self.controls)}')
+        if bad := set(values) - set(self.controls): raise CreativityError(f'no control {min(bad)!r}: choose {", ".join(self.controls)}')
         self.quiet = True
         try:
             for name, w in self.controls.items():
                 if name not in values: continue
-                if values[name] not in offer(w): raise ValueError(f'{name} cannot be {values[name]!r}: choose from {offer(w)}')
+                if values[name] not in offer(w): raise CreativityError(f'{name} cannot be {values[name]!r}: choose from {offer(w)}')
                 w.value = values[name]
                 if name == 'data': self.new_data()
         finally: self.quiet = False

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+from ..errors import CreativityError
 
 from ..data.disk import open_dictionary
 from ..diffusion import samplers
@@ -37,8 +38,8 @@ def run_sample(
 ):
     "Sample from a machine whose dictionary is shared among the ranks that torchrun started."
     kind, widths = machine_named(machine), read_widths(scales)
-    if method not in samplers: raise ValueError(f'no method {method!r}: choose {", ".join(samplers)}')
-    if seeds < 1 or seed < 0 or steps < 1: raise ValueError('seeds and steps must be at least 1, seed at least 0')
+    if method not in samplers: raise CreativityError(f'no method {method!r}: choose {", ".join(samplers)}')
+    if seeds < 1 or seed < 0 or steps < 1: raise CreativityError('seeds and steps must be at least 1, seed at least 0')
     with ranks(timeout) as rank:
         d = open_dictionary(dictionary, check=rank == 0)
         device = f'cuda:{torch.cuda.current_device()}' if torch.cuda.is_available() else 'cpu'

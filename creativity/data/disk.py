@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ..errors import CreativityError
 from tqdm import tqdm
 
 import creativity
@@ -49,18 +50,18 @@ class Rows:
 # %% ../../nbs/library/data/disk.ipynb #858254e2
 @dataclass(frozen=True)
 class Dictionary:
-    "A dictionary on disk, checked: `.rows` to read from, `.classes` where each class lies."
+    "A dictionary on disk, checked: `.rows` to read from, `.class_slices` where each class lies."
     folder: Path # where it lies
     shape: tuple # (N,C,H,W)
     offset: int # bytes before the first pixel
-    classes: dict[int, slice] # class -> its rows; none: no labels
+    class_slices: dict[int, slice] # class -> its rows; none: no labels
     facts: dict # content of dictionary.json
 
     def read(self, first, end):
         "Rows `first` to `end` as float32 [n,C,H,W] in [-1,1]."
         each = int(np.prod(self.shape[1:]))
         a = np.fromfile(self.folder/'images.npy', np.uint8, (end - first)*each, offset=self.offset + first*each)
-        if len(a) != (end - first)*each: raise ValueError(f'{self.folder/"images.npy"} was cut off while it was in use')
+        if len(a) != (end - first)*each: raise CreativityError(f'{self.folder/"images.npy"} was cut off while it was in use')
         return from_uint8(a.reshape(-1, *self.shape[1:]))
 
     @property
@@ -69,7 +70,7 @@ class Dictionary:
     def __len__(self): return self.shape[0]
 
     def __repr__(self):
-        return f'{self.folder}: {len(self):,} images {"×".join(map(str, self.shape[1:]))}, {len(self.classes)} classes'
+        return f'{self.folder}: {len(self):,} images {"×".join(map(str, self.shape[1:]))}, {len(self.class_slices)} classes'
 
 # %% ../../nbs/library/data/disk.ipynb #a0ed59e7
 def file_sha256(
@@ -85,13 +86,13 @@ def read_header(
     "Shape of the images in a .npy file; ValueError unless it holds bytes [N,C,H,W], all of them."
     try:
         with open(path, 'rb') as f:
-            if np.lib.format.read_magic(f) != (1, 0): raise ValueError('another version of the format')
+            if np.lib.format.read_magic(f) != (1, 0): raise CreativityError('another version of the format')
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
             offset = f.tell()
-    except ValueError as e: raise ValueError(f'{path} is no .npy file: {brief(e)}') from None
-    if fortran or dtype != np.uint8 or len(shape) != 4 or min(shape) < 1: raise ValueError(f'{path} must hold uint8 [N,C,H,W], not {dtype} {list(shape)}')
+    except ValueError as e: raise CreativityError(f'{path} is no .npy file: {brief(e)}') from None
+    if fortran or dtype != np.uint8 or len(shape) != 4 or min(shape) < 1: raise CreativityError(f'{path} must hold uint8 [N,C,H,W], not {dtype} {list(shape)}')
     size, want = path.stat().st_size, offset + int(np.prod(shape, dtype=object))
-    if size != want: raise ValueError(f'{path} is cut off or damaged: it has {size:,} bytes instead of {want:,}')
+    if size != want: raise CreativityError(f'{path} is cut off or damaged: it has {size:,} bytes instead of {want:,}')
     return shape, offset
 
 # %% ../../nbs/library/data/disk.ipynb #47e1a9ae
@@ -104,11 +105,11 @@ def read_facts(
         facts = json.loads(path.read_text())
         classes = {int(c): slice(int(i), int(j)) for c, (i, j) in facts['classes'].items()}
         form, count, _ = int(facts['format']), int(facts['images']), str(facts['sha256'])
-    except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f'{path} is damaged: {brief(e)}') from None
-    if form != 1: raise ValueError(f'{path} has format {form}, this version reads format 1')
+    except (ValueError, KeyError, TypeError, AttributeError) as e: raise CreativityError(f'{path} is damaged: {brief(e)}') from None
+    if form != 1: raise CreativityError(f'{path} has format {form}, this version reads format 1')
     ends = [0, *(s.stop for s in classes.values())]
     tiled = not classes or ([s.start for s in classes.values()] == ends[:-1] and ends[-1] == N and all(len(range(N)[s]) for s in classes.values()))
-    if count != N or not tiled: raise ValueError(f'{path} does not fit the {N:,} images beside it')
+    if count != N or not tiled: raise CreativityError(f'{path} does not fit the {N:,} images beside it')
     return facts, classes
 
 # %% ../../nbs/library/data/disk.ipynb #0299c3a2
@@ -120,10 +121,10 @@ def open_dictionary(
     folder = Path(folder)
     for f in (folder/'images.npy', folder/'dictionary.json'):
         if not f.is_file(): raise FileNotFoundError(f'{folder} is no dictionary: there is no {f.name}; `creativity dictionary` writes one')
-        if f.resolve().parent != folder.resolve(): raise ValueError(f'{f} lies outside of the folder')
+        if f.resolve().parent != folder.resolve(): raise CreativityError(f'{f} lies outside of the folder')
     shape, offset = read_header(folder/'images.npy')
     facts, classes = read_facts(folder/'dictionary.json', shape[0])
-    if check and file_sha256(folder/'images.npy') != facts['sha256']: raise ValueError(f'{folder/"images.npy"} was altered: its SHA-256 differs')
+    if check and file_sha256(folder/'images.npy') != facts['sha256']: raise CreativityError(f'{folder/"images.npy"} was altered: its SHA-256 differs')
     return Dictionary(folder, shape, offset, classes, facts)
 
 # %% ../../nbs/library/data/disk.ipynb #aea33dae
@@ -136,17 +137,17 @@ def write_dictionary(
 ) -> Dictionary: # opened
     "Write a dictionary that appears whole or not at all; it replaces one of the same name."
     folder, done = Path(folder), 0
-    if folder.exists() and not (folder/'dictionary.json').is_file(): raise ValueError(f'{folder} exists and is no dictionary: choose another folder')
+    if folder.exists() and not (folder/'dictionary.json').is_file(): raise CreativityError(f'{folder} exists and is no dictionary: choose another folder')
     part = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
     part.mkdir(parents=True)
     try:
         with open(part/'images.npy', 'wb') as f:
             np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=tuple(shape)))
             for p in pieces:
-                if p.dtype != np.uint8 or p.shape[1:] != tuple(shape[1:]): raise ValueError(f'pieces must be uint8 [n,{",".join(map(str, shape[1:]))}], got {p.dtype} {list(p.shape)}')
+                if p.dtype != np.uint8 or p.shape[1:] != tuple(shape[1:]): raise CreativityError(f'pieces must be uint8 [n,{",".join(map(str, shape[1:]))}], got {p.dtype} {list(p.shape)}')
                 f.write(np.ascontiguousarray(p).data)
                 done += len(p)
-        if done != shape[0] or not done: raise ValueError(f'there were {done} images instead of {shape[0]}')
+        if done != shape[0] or not done: raise CreativityError(f'there were {done} images instead of {shape[0]}')
         facts = dict(format=1, version=creativity.__version__, images=done, shape=list(shape[1:]), source=source, sha256=file_sha256(part/'images.npy'),
                      classes={int(c): [s.start, s.stop] for c, s in (classes or {}).items()})
         (part/'dictionary.json').write_text(json.dumps(facts, indent=1) + '\n')
@@ -177,7 +178,7 @@ def from_files(
     order = range(len(names)) if labels is None else np.argsort(labels, kind='stable')
     def one(name):
         try: return decode(read(name), size, not grey).transpose(2, 0, 1)[None]
-        except Exception as e: raise ValueError(f'{name} in {path} cannot be read as 8-bit PNG or JPEG: {brief(e)}') from None
+        except Exception as e: raise CreativityError(f'{name} in {path} cannot be read as 8-bit PNG or JPEG: {brief(e)}') from None
     pieces = (one(names[i]) for i in tqdm(order, 'reading images', delay=2, leave=False))
     return pieces, (len(names), 1 if grey else 3, size, size), spans(None if labels is None else np.sort(labels))
 
@@ -190,12 +191,12 @@ def from_array(
     path = Path(path)
     if path.suffix == '.npy':
         try: arrays = {'images': np.load(path, mmap_mode='r', allow_pickle=False)}
-        except (ValueError, EOFError) as e: raise ValueError(f'{path} cannot be read without pickle, or is corrupt: {brief(e)}') from None
+        except (ValueError, EOFError) as e: raise CreativityError(f'{path} cannot be read without pickle, or is corrupt: {brief(e)}') from None
     else: arrays = {k: np.asarray(v) for k, v in read_arrays(path).items()}
     labels, images = arrays.get('labels', arrays.get('y')), arrays.get('images', arrays.get('x'))
-    if images is None or images.dtype != np.uint8: raise ValueError(f"{path} must hold uint8 'images', got {'none' if images is None else images.dtype}")
+    if images is None or images.dtype != np.uint8: raise CreativityError(f"{path} must hold uint8 'images', got {'none' if images is None else images.dtype}")
     first = channels_first(torch.from_numpy(np.array(images[:1])))
-    if labels is not None and labels.shape != (len(images),): raise ValueError(f'{path} must hold one label for each of {len(images)} images')
+    if labels is not None and labels.shape != (len(images),): raise CreativityError(f'{path} must hold one label for each of {len(images)} images')
     order = None if labels is None else np.argsort(labels, kind='stable')
     def some(i):
         part = images if path.suffix != '.npy' else np.load(path, mmap_mode='r', allow_pickle=False) # mapped anew: pages go
@@ -210,7 +211,7 @@ def moved(
     version: int, # 0 … 49; 0 is the image itself
 ) -> np.ndarray: # the same shape
     "A version of each image: mirrored or not, moved by 0 to ±2 pixels along each axis, around the border."
-    if not 0 <= version < 50: raise ValueError(f'there are versions 0 to 49, not {version}')
+    if not 0 <= version < 50: raise CreativityError(f'there are versions 0 to 49, not {version}')
     steps = (0, 1, -1, 2, -2)
     flipped = images[..., ::-1] if version % 2 else images
     return np.roll(flipped, (steps[version//2 % 5], steps[version//10]), (2, 3))
@@ -222,7 +223,7 @@ def from_images(
     block: int = 4096, # images at a time
 ) -> tuple: # pieces, shape, classes
     "A set in memory as `write_dictionary` takes it, each image in several versions."
-    if not 1 <= versions <= 50: raise ValueError(f'versions must be from 1 to 50, got {versions}')
+    if not 1 <= versions <= 50: raise CreativityError(f'versions must be from 1 to 50, got {versions}')
     y = torch.zeros(len(d), dtype=torch.long) if d.y is None else d.y
     order, parts = y.argsort(stable=True), spans(y.sort().values.numpy())
     def pieces():

@@ -8,6 +8,8 @@ __all__ = ['load', 'make_dictionary']
 # %% ../../nbs/library/data/find.ipynb #0823b59c
 from pathlib import Path
 
+from ..errors import CreativityError
+
 from .disk import Dictionary, from_array, from_files, from_images, write_dictionary
 from .images import Images
 from .own import load_folder
@@ -25,7 +27,7 @@ def load(
 ) -> Images: # x [N,C,size,size] float32 in [-1,1]; y [N] int64, if there are labels
     "Images by name or path: a set from the package or (`full`) as fetched by `creativity data NAME`, or files of one's own."
     if set_name(source) in SETS or full or not Path(source).exists(): return load_set(source, split, size, n, label, full, resize)
-    if label is not None: raise ValueError('label was given, but images from a folder have no classes')
+    if label is not None: raise CreativityError('label was given, but images from a folder have no classes')
     return load_folder(Path(source), size, n)
 
 
@@ -40,11 +42,11 @@ def make_dictionary(
 ) -> Dictionary: # opened
     "Write a dictionary from any source, never all of a folder or .npy file in memory; ValueError for versions of images that are not a named set."
     named = full or set_name(data) in SETS
-    if versions != 1 and not named: raise ValueError('versions are made of named image sets, not of files or folders')
+    if versions != 1 and not named: raise CreativityError('versions are made of named image sets, not of files or folders')
     if named: made = from_images(load(data, full=full), versions)
     elif Path(data).suffix in ('.npy', '.npz', '.safetensors', '.pt', '.pth'):
         if not Path(data).is_file(): raise FileNotFoundError(f'{data} does not exist')
         made = from_array(Path(data))
     elif Path(data).exists(): made = from_files(Path(data), size, grey)
-    else: raise ValueError(f'{data!r} is no image set ({", ".join(SETS)}), file or folder')
+    else: raise CreativityError(f'{data!r} is no image set ({", ".join(SETS)}), file or folder')
     return write_dictionary(folder, *made, source=f'{Path(data).name}{" full" if full else ""}{f" ×{versions}" if versions > 1 else ""}')

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ..errors import CreativityError
 from torch import Tensor
 
 # %% ../../nbs/library/data/images.ipynb #5d9cb3d4
@@ -27,7 +28,7 @@ def to_uint8(
     x: Tensor, # any shape; what lies outside [-1,1] is clipped
 ) -> Tensor: # uint8, same shape, on the CPU
     "The inverse of `from_uint8`, rounding to the nearest byte; ValueError for NaN."
-    if x.isnan().any(): raise ValueError('images hold NaN')
+    if x.isnan().any(): raise CreativityError('images hold NaN')
     return x.detach().float().cpu().clamp(-1, 1).mul(255).add(255).div(2).round().to(torch.uint8)
 
 # %% ../../nbs/library/data/images.ipynb #a370d9ed
@@ -38,7 +39,7 @@ def channels_first(
     if x.ndim == 3: return x[:, None]
     if x.ndim == 4 and x.shape[1] in (1, 3): return x
     if x.ndim == 4 and x.shape[3] in (1, 3): return x.permute(0, 3, 1, 2).contiguous()
-    raise ValueError(f'images must be [N,H,W], [N,C,H,W] or [N,H,W,C] with 1 or 3 channels, not {list(x.shape)}')
+    raise CreativityError(f'images must be [N,H,W], [N,C,H,W] or [N,H,W,C] with 1 or 3 channels, not {list(x.shape)}')
 
 # %% ../../nbs/library/data/images.ipynb #7741fe76
 def to_size(
@@ -48,11 +49,11 @@ def to_size(
 ) -> Tensor: # [N,C,size,size]
     "Square images brought to `size`, by a frame of -1 or by antialiased bilinear interpolation (the paper's way)."
     H, W = x.shape[2:]
-    if H != W: raise ValueError(f'only square images can be brought to a size, not {H}x{W}')
+    if H != W: raise CreativityError(f'only square images can be brought to a size, not {H}x{W}')
     if H == size: return x
     resize = resize or ('pad' if (H, size) == (28, 32) else 'bilinear')
     if resize == 'bilinear': return F.interpolate(x, (size, size), mode='bilinear', antialias=True).clamp_(-1, 1)
-    if size < H: raise ValueError(f"resize='pad' cannot shrink {H} to {size}: use 'bilinear'")
+    if size < H: raise CreativityError(f"resize='pad' cannot shrink {H} to {size}: use 'bilinear'")
     before = (size - H)//2
     return F.pad(x, (before, size - H - before)*2, value=-1.)
 
@@ -63,25 +64,25 @@ class Images:
     x: Tensor # [N,C,H,W] float32 in [-1,1]
     y: Tensor|None = None # [N] int64 labels
     name: str = 'images' # for titles and file names
-    classes: list[str]|None = None # class names, by label
+    class_names: list[str]|None = None # class names, by label
 
     def __post_init__(self):
         x, y = self.x, self.y
         if x.ndim != 4 or x.dtype != torch.float32:
-            raise ValueError(f'images must be float32 [N,C,H,W], not {x.dtype} {list(x.shape)}')
-        if not x.numel(): raise ValueError('no images')
-        if not (x.min() >= -1 and x.max() <= 1): raise ValueError('images must lie in [-1, 1], without NaN')
+            raise CreativityError(f'images must be float32 [N,C,H,W], not {x.dtype} {list(x.shape)}')
+        if not x.numel(): raise CreativityError('no images')
+        if not (x.min() >= -1 and x.max() <= 1): raise CreativityError('images must lie in [-1, 1], without NaN')
         if y is not None and (y.dtype != torch.int64 or y.shape != x.shape[:1]):
-            raise ValueError(f'labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}')
+            raise CreativityError(f'labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}')
 
     def __len__(self): return len(self.x)
 
     def __getitem__(self, i):
         if isinstance(i, int|np.integer): return self.x[i]
-        return Images(self.x[i], None if self.y is None else self.y[i], self.name, self.classes)
+        return Images(self.x[i], None if self.y is None else self.y[i], self.name, self.class_names)
 
     def __repr__(self):
-        classes = f', {len(self.classes)} classes' if self.classes else ''
+        classes = f', {len(self.class_names)} classes' if self.class_names else ''
         return f'{self.name}: {len(self)} images of {"x".join(map(str, self.x.shape[1:]))}{classes}'
 
 # %% ../../nbs/library/data/images.ipynb #bcfd92a3
@@ -103,7 +104,7 @@ def choose(
     "Which images `load` takes: the first `n` of the class, or of all classes in turn; ValueError if there are fewer."
     keep = np.arange(total) if label is None else np.flatnonzero(labels == label)
     if n is None: return keep
-    if not 1 <= n <= len(keep): raise ValueError(f'n={n} images cannot be taken: there are {len(keep)}')
+    if not 1 <= n <= len(keep): raise CreativityError(f'n={n} images cannot be taken: there are {len(keep)}')
     return interleave(labels)[:n] if label is None and labels is not None else keep[:n]
 
 # %% ../../nbs/library/data/images.ipynb #5aaa1587
@@ -113,11 +114,11 @@ def class_index(
 ) -> int|None: # the label
     "A label from a number or a name; ValueError if there is no such class."
     if label is None: return None
-    if not classes: raise ValueError('label was given, but this set has no labels')
+    if not classes: raise CreativityError('label was given, but this set has no labels')
     names = [c.lower() for c in classes]
     if str(label).lower() in names: return names.index(str(label).lower())
     if str(label).isdigit() and int(label) < len(classes): return int(label)
-    raise ValueError(f'no class {label!r}: choose 0 to {len(classes) - 1} or one of {", ".join(classes)}')
+    raise CreativityError(f'no class {label!r}: choose 0 to {len(classes) - 1} or one of {", ".join(classes)}')
 
 # %% ../../nbs/library/data/images.ipynb #838bfc58
 def class_slices(

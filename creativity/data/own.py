@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from ..errors import CreativityError
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
@@ -35,10 +36,10 @@ def image_files(
     elif zipfile.is_zipfile(path):
         z = zipfile.ZipFile(path)
         names, read = z.namelist(), z.read
-    else: raise ValueError(f'{path} is neither a folder nor a whole zip file')
+    else: raise CreativityError(f'{path} is neither a folder nor a whole zip file')
     hidden = lambda n: any(part.startswith(('.', '__MACOSX')) for part in n.split('/'))
     names = sorted(n for n in names if n.lower().endswith(('.png', '.jpg', '.jpeg')) and not hidden(n))
-    if not names: raise ValueError(f'no PNG or JPEG files in {path}')
+    if not names: raise CreativityError(f'no PNG or JPEG files in {path}')
     return names, read
 
 # %% ../../nbs/library/data/own.ipynb #14658e6d
@@ -49,7 +50,7 @@ def decode(
 ) -> np.ndarray: # uint8 [size,size,3], or [size,size,1] if grey
     "The central square of an image, resized bilinearly with antialiasing; transparency is dropped."
     im = ImageOps.exif_transpose(Image.open(io.BytesIO(raw), formats=('PNG', 'JPEG')))
-    if im.mode[0] in 'IF': raise ValueError('more than 8 bits a channel')
+    if im.mode[0] in 'IF': raise CreativityError('more than 8 bits a channel')
     if color is None: color = im.mode not in ('1', 'L', 'LA')
     side, left, top = min(im.size), max(0, im.width - im.height)//2, max(0, im.height - im.width)//2
     im = im.convert('RGB' if color else 'L').resize((size, size), Image.BILINEAR, (left, top, left + side, top + side))
@@ -66,14 +67,14 @@ def load_folder(
     "Images of one's own: PNG and JPEG files, central squares; ValueError that names every file that cannot be read."
     names, read = image_files(path)
     if not 1 <= (n or len(names)) <= len(names) or n == 0:
-        raise ValueError(f'n={n} images cannot be taken: there are {len(names)} in {path}')
+        raise CreativityError(f'n={n} images cannot be taken: there are {len(names)} in {path}')
     good, bad = [], []
     for name in tqdm(names, 'reading images', delay=2, leave=False):
         if len(good) == n: break
         try: good.append(decode(read(name), size, color))
         except Exception: bad.append(name)
     report = f'{len(bad)} of {len(names)} files in {path} cannot be read as 8-bit PNG or JPEG: {", ".join(bad)}'
-    if bad and not (skip and good): raise ValueError(report)
+    if bad and not (skip and good): raise CreativityError(report)
     if bad: warnings.warn(report, stacklevel=2)
     channels = max(a.shape[2] for a in good)
     images = np.stack([np.broadcast_to(a, (size, size, channels)) for a in good])
@@ -96,8 +97,8 @@ def read_arrays(
             a = torch.load(path, map_location='cpu', weights_only=True)
             return a if isinstance(a, dict) else {'images': a}
     except Exception as e:      # a damaged file can fail anywhere in its reader
-        raise ValueError(f'{path} cannot be read without pickle, or is corrupt: {brief(e)}') from None
-    raise ValueError(f'{path}: choose a .npy, .npz, .safetensors, .pt or .pth file')
+        raise CreativityError(f'{path} cannot be read without pickle, or is corrupt: {brief(e)}') from None
+    raise CreativityError(f'{path}: choose a .npy, .npz, .safetensors, .pt or .pth file')
 
 # %% ../../nbs/library/data/own.ipynb #a197aeb1
 def from_range(
@@ -106,10 +107,10 @@ def from_range(
 ) -> Tensor: # float32 in [-1,1]
     "Pixels of a stated range brought to [-1,1]; ValueError for floats without a range, or outside it."
     if x.dtype == torch.uint8: return from_uint8(x)
-    if not x.is_floating_point(): raise ValueError(f'images must be uint8 or floats, not {x.dtype}')
-    if range is None: raise ValueError('give the range of these floats: range=(-1, 1) or range=(0, 1)')
+    if not x.is_floating_point(): raise CreativityError(f'images must be uint8 or floats, not {x.dtype}')
+    if range is None: raise CreativityError('give the range of these floats: range=(-1, 1) or range=(0, 1)')
     lo, hi = range
-    if not ((x >= lo) & (x <= hi)).all(): raise ValueError(f'images do not lie in range={range}, or hold NaN')
+    if not ((x >= lo) & (x <= hi)).all(): raise CreativityError(f'images do not lie in range={range}, or hold NaN')
     return x.float() if (lo, hi) == (-1, 1) else x.double().sub(lo).mul(2/(hi - lo)).sub(1).clamp(-1, 1).float()
 
 # %% ../../nbs/library/data/own.ipynb #9b39e2ec
@@ -126,10 +127,10 @@ def load_arrays(
         arrays, name = read_arrays(source), Path(source).stem
         labels = labels if labels is not None else arrays.pop('labels', arrays.pop('y', None))
         key = key or next((k for k in arrays if k in ('images', 'x') or len(arrays) == 1), None)
-        if key not in arrays: raise ValueError(f'{source} holds {", ".join(arrays) or "nothing"}: choose with key=')
+        if key not in arrays: raise CreativityError(f'{source} holds {", ".join(arrays) or "nothing"}: choose with key=')
         source = arrays[key]
     try: x, y = torch.as_tensor(source), None if labels is None else torch.as_tensor(labels).long()
     except (TypeError, ValueError) as e:
-        raise ValueError(f'images and labels must be arrays of numbers: {brief(e)}') from None
+        raise CreativityError(f'images and labels must be arrays of numbers: {brief(e)}') from None
     x = from_range(channels_first(x), range)
     return Images(x if size is None else to_size(x, size), y, name)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pooch
 import torch
+from ..errors import CreativityError
 from PIL import Image
 from platformdirs import user_cache_dir
 
@@ -40,7 +41,7 @@ from ..files import asset, brief, write_atomic
 class Source:
     "An official image set: where its files lie, and the checksums that they and their content must have."
     title: str # name as printed
-    classes: list[str] # class names, by label
+    class_names: list[str] # class names, by label
     channels: int # 1 grey, 3 RGB
     url: str # folder of the official files
     files: dict[str, str] # file name -> SHA-256
@@ -101,12 +102,12 @@ def load_set(
 ) -> Images: # x [N,C,size,size] float32 in [-1,1], y [N] int64
     "An image set, from the package or (`full`) as fetched by `creativity data NAME`."
     name = set_name(name)
-    if split not in ('train', 'test'): raise ValueError(f"no split {split!r}: choose 'train' or 'test'")
-    if resize not in (None, 'pad', 'bilinear'): raise ValueError(f"no resize {resize!r}: choose 'pad' or 'bilinear'")
-    if not isinstance(size, int) or size < 1: raise ValueError(f'size={size!r}: give the side in pixels')
+    if split not in ('train', 'test'): raise CreativityError(f"no split {split!r}: choose 'train' or 'test'")
+    if resize not in (None, 'pad', 'bilinear'): raise CreativityError(f"no resize {resize!r}: choose 'pad' or 'bilinear'")
+    if not isinstance(size, int) or size < 1: raise CreativityError(f'size={size!r}: give the side in pixels')
     known = name in SETS or (full and re.fullmatch(r'[\w-]+', name))
-    if not known: raise ValueError(f'no image set {name!r}: choose {", ".join(SETS)}')
-    classes = SETS[name].classes if name in SETS else None
+    if not known: raise CreativityError(f'no image set {name!r}: choose {", ".join(SETS)}')
+    classes = SETS[name].class_names if name in SETS else None
     images, y = (read_full if full else read_subset)(name, split)
     numbers = None if y is None else [str(i) for i in range(int(y.max()) + 1)]
     keep = choose(y, len(images), n, class_index(label, classes or numbers))
@@ -126,7 +127,7 @@ def read_bytes(
     raw = Path(path).read_bytes()
     try: return gzip.decompress(raw) if Path(path).suffix == '.gz' else raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise ValueError(f'{path} is cut off or corrupt: {brief(e)}') from None
+        raise CreativityError(f'{path} is cut off or corrupt: {brief(e)}') from None
 
 # %% ../../nbs/library/data/sets.ipynb #379fa98f
 def read_idx(
@@ -136,7 +137,7 @@ def read_idx(
     raw = read_bytes(path)
     nd = raw[3] if raw[:3] == b'\0\0\x08' and len(raw) > 3 else 0
     shape = [int.from_bytes(raw[4*i:4*i + 4], 'big') for i in range(1, nd + 1)]
-    if not nd or len(raw) != 4 + 4*nd + prod(shape): raise ValueError(f'{path} is no whole IDX file of bytes')
+    if not nd or len(raw) != 4 + 4*nd + prod(shape): raise CreativityError(f'{path} is no whole IDX file of bytes')
     return np.frombuffer(raw, np.uint8, offset=4 + 4*nd).reshape(shape)
 
 # %% ../../nbs/library/data/sets.ipynb #feee4bde
@@ -145,7 +146,7 @@ def read_cifar(
 ) -> tuple[np.ndarray, np.ndarray]: # uint8 images [N,32,32,3], labels [N]
     "Images and labels of CIFAR-10's binary version; ValueError unless all records are whole."
     for file, r in raw.items():
-        if not r or len(r) % 3073: raise ValueError(f'{file} does not consist of whole records of 3,073 bytes')
+        if not r or len(r) % 3073: raise CreativityError(f'{file} does not consist of whole records of 3,073 bytes')
     r = np.frombuffer(b''.join(raw.values()), np.uint8).reshape(-1, 3073)
     return r[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), r[:, 0]
 
@@ -159,8 +160,8 @@ def read_members(
         with tarfile.open(path, 'r:gz') as t:
             got = {Path(m.name).name: t.extractfile(m).read() for m in t if m.isfile() and Path(m.name).name in names}
     except (tarfile.TarError, EOFError, OSError, zlib.error) as e:
-        raise ValueError(f'{path} is cut off or corrupt: {brief(e)}') from None
-    if lacking := [n for n in names if n not in got]: raise ValueError(f'{path} holds no {", ".join(lacking)}')
+        raise CreativityError(f'{path} is cut off or corrupt: {brief(e)}') from None
+    if lacking := [n for n in names if n not in got]: raise CreativityError(f'{path} holds no {", ".join(lacking)}')
     return {n: got[n] for n in names}
 
 # %% ../../nbs/library/data/sets.ipynb #2a5bb3e9
@@ -171,7 +172,7 @@ def write_npz(
     labels: np.ndarray|None = None, # [N] below 256
 ) -> Path: # the file in the cache
     "Put a full image set into the cache, from where `load(name, full=True)` takes it."
-    if not re.fullmatch(r'[\w-]+', name): raise ValueError(f'no name for an image set: {name!r}; use letters, digits, _, -')
+    if not re.fullmatch(r'[\w-]+', name): raise CreativityError(f'no name for an image set: {name!r}; use letters, digits, _, -')
     arrays = dict(images=images, labels=np.zeros(0, np.uint8) if labels is None else labels.astype(np.uint8))
     return write_atomic(cache_dir()/name/f'{name}_{split}.npz',
                         lambda f: np.savez(f, sha256=digest(images, labels), **arrays))
@@ -184,9 +185,9 @@ def read_npz(
     try:
         with np.load(path, allow_pickle=False) as z: images, labels, sha = z['images'], z['labels'], str(z['sha256'])
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as e:
-        raise ValueError(f'{path} is cut off or corrupt: {brief(e)}') from None
+        raise CreativityError(f'{path} is cut off or corrupt: {brief(e)}') from None
     labels = labels if labels.size else None
-    if digest(images, labels) != sha: raise ValueError(f'{path} was altered: its SHA-256 differs')
+    if digest(images, labels) != sha: raise CreativityError(f'{path} was altered: its SHA-256 differs')
     return images, labels
 
 # %% ../../nbs/library/data/sets.ipynb #6f02f012
@@ -231,7 +232,7 @@ def read_full(
             bad = f'{paths[0]} is not from the official {SETS[name].title}: its content has another SHA-256'
         except ValueError as e: bad = bad or str(e)
     hint = f'`creativity data {name}` fetches it' if name in SETS else f'the official sets are {", ".join(SETS)}'
-    if bad: raise ValueError(f'{bad}; {hint}')
+    if bad: raise CreativityError(f'{bad}; {hint}')
     raise FileNotFoundError(f'the full {name} {split} set is not in {cache_dir()}: {hint}')
 
 # %% ../../nbs/library/data/sets.ipynb #da3c6ebd
@@ -251,7 +252,7 @@ def fetch(
 ) -> Path: # the folder they are in
     "Download a full set's official files into the cache, unless they are there; keeps nothing that fails its SHA-256."
     name = set_name(name)
-    if name not in SETS: raise ValueError(f'no image set {name!r}: choose {", ".join(SETS)}')
+    if name not in SETS: raise CreativityError(f'no image set {name!r}: choose {", ".join(SETS)}')
     if is_there(name): return cache_dir()
     mirror = mirror or os.environ.get('CREATIVITY_MIRROR')
     url = f'{mirror.rstrip("/")}/{name}' if mirror else SETS[name].url
@@ -261,5 +262,5 @@ def fetch(
         try: pup.fetch(file, downloader=pooch.HTTPDownloader(progressbar=progress, chunk_size=2**16))
         except OSError as e: raise OSError(f'{url}/{file} could not be fetched: {brief(e)}') from None
         except ValueError:
-            raise ValueError(f'{url}/{file} is cut off or altered: its SHA-256 differs, nothing was kept') from None
+            raise CreativityError(f'{url}/{file} is cut off or altered: its SHA-256 differs, nothing was kept') from None
     return cache_dir()/name

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ..errors import CreativityError
 from PIL import Image
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def image_grid(
 ) -> np.ndarray: # uint8 [H',W',3], white where there is no image
     "Images side by side in one picture."
     N, C, H, W = x.shape
-    if C not in (1, 3): raise ValueError(f'only images of 1 or 3 channels can be shown, not {C}')
+    if C not in (1, 3): raise CreativityError(f'only images of 1 or 3 channels can be shown, not {C}')
     rows, ncols = ceil(N/ncols), min(N, ncols)
     out = np.full((rows*(H + gap + top) - gap, ncols*(W + gap) - gap, 3), 255, np.uint8)
     for i, u in enumerate(to_uint8(x).permute(0, 2, 3, 1).numpy()):
@@ -67,7 +68,7 @@ def save_grid(
     scale: int = 4, # screen pixels a pixel
 ) -> Path: # `path`
     "Write images side by side into a PNG file, enlarged without smoothing."
-    if Path(path).suffix.lower() != '.png': raise ValueError(f'{path} must end in .png')
+    if Path(path).suffix.lower() != '.png': raise CreativityError(f'{path} must end in .png')
     x = getattr(x, 'x', x)
     im = Image.fromarray(image_grid(x[None] if x.ndim == 3 else x, ncols, gap=2))
     return write_atomic(path, lambda f: im.resize((im.width*scale, im.height*scale), Image.NEAREST).save(f, 'png'))

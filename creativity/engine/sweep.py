@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FLUSH', 'TOGETHER', 'column', 'pixel', 'squares', 'store_four', 'differences', 'differences_apart', 'sum_few',
-           'sum_along', 'windows', 'rows_of_windows', 'row_tails', 'grow_heads', 'improve', 'look', 'add_centres',
-           'add_logs', 'take', 'flush', 'group_end', 'columns_of', 'blot', 'clear', 'sum_across', 'scratch_size',
-           'rooms', 'sweep', 'square_distance', 'add_images', 'sweep_whole']
+           'sum_along', 'windows', 'rows_of_windows', 'row_tails', 'grow_heads', 'improve', 'update_reference',
+           'add_centres', 'add_logs', 'accumulate', 'flush', 'group_end', 'columns_of', 'mask_columns', 'clear',
+           'sum_across', 'scratch_size', 'carve_scratch', 'sweep', 'square_distance', 'add_images', 'sweep_whole']
 
 # %% ../../nbs/library/engine/sweep.ipynb #fedd49ed
 import numpy as np
@@ -15,7 +15,6 @@ from numba.extending import overload
 from creativity.engine.lanes import (
     LANES,
     SIDE,
-    ahead,
     any_below,
     as_in,
     compiled,
@@ -24,6 +23,7 @@ from creativity.engine.lanes import (
     lay_out,
     load,
     narrow,
+    offset,
     options,
     pointer,
     splat,
@@ -74,10 +74,10 @@ def store_four(p, step, a, b, c, d):
 def differences(x, p, like, n, out, row):
     "n squared differences for each of four neighbouring shifts, one or three channels; `out` holds rows of `row` numbers."
     wide = len(like)*LANES
-    a, b, c = column(p, like), column(ahead(p, wide), like), column(ahead(p, 2*wide), like)
+    a, b, c = column(p, like), column(offset(p, wide), like), column(offset(p, 2*wide), like)
     for u in range(n):
-        q, d = pixel(ahead(x, u*len(like)), like), column(ahead(p, (u + 3)*wide), like)
-        store_four(ahead(out, u*LANES), row, squares(q, a), squares(q, b), squares(q, c), squares(q, d))
+        q, d = pixel(offset(x, u*len(like)), like), column(offset(p, (u + 3)*wide), like)
+        store_four(offset(out, u*LANES), row, squares(q, a), squares(q, b), squares(q, c), squares(q, d))
         a, b, c = b, c, d
 
 # %% ../../nbs/library/engine/sweep.ipynb #cbda3a82
@@ -111,7 +111,7 @@ def sum_along(p, k, n, tails, out):
     "n sums of k neighbours along a row; `tails` is room for k vectors."
     if k <= 5: return sum_few(p, k, LANES, n, out)
     for start in range(0, n, k):
-        m, q, to = min(k, n - start), ahead(p, start*LANES), ahead(out, start*LANES)
+        m, q, to = min(k, n - start), offset(p, start*LANES), offset(out, start*LANES)
         s = load(q, (k - 1)*LANES)
         for i in range(k - 2, -1, -1): # sums to the end of the stretch; those of the first m places are kept
             store(tails, (i + 1)*LANES, s)
@@ -130,23 +130,23 @@ def windows(x, p, like, k, n, tails, out, row):
     "Sums of n times k neighbouring squared differences for each of four neighbouring shifts; `tails` is room for 4k vectors."
     C, wide = len(like), len(like)*LANES
     for start in range(0, n, k):
-        m, q, t, to = min(k, n - start), ahead(x, start*C), ahead(p, start*wide), ahead(out, start*LANES)
-        b, c, d = column(ahead(t, k*wide), like), column(ahead(t, (k + 1)*wide), like), column(ahead(t, (k + 2)*wide), like)
+        m, q, t, to = min(k, n - start), offset(x, start*C), offset(p, start*wide), offset(out, start*LANES)
+        b, c, d = column(offset(t, k*wide), like), column(offset(t, (k + 1)*wide), like), column(offset(t, (k + 2)*wide), like)
         sa = b[0] - b[0]
         sb, sc, sd = sa, sa, sa
         for u in range(k - 1, -1, -1): # sums to the end of the stretch; those of the first m places are kept
-            v, a = pixel(ahead(q, u*C), like), column(ahead(t, u*wide), like)
+            v, a = pixel(offset(q, u*C), like), column(offset(t, u*wide), like)
             sa, sb, sc, sd = sa + squares(v, a), sb + squares(v, b), sc + squares(v, c), sd + squares(v, d)
             b, c, d = a, b, c
-            if u < m: store_four(ahead(tails, 4*u*LANES), LANES, sa, sb, sc, sd)
+            if u < m: store_four(offset(tails, 4*u*LANES), LANES, sa, sb, sc, sd)
         store_four(to, row, sa, sb, sc, sd)
-        a, b, c = column(ahead(t, k*wide), like), column(ahead(t, (k + 1)*wide), like), column(ahead(t, (k + 2)*wide), like)
+        a, b, c = column(offset(t, k*wide), like), column(offset(t, (k + 1)*wide), like), column(offset(t, (k + 2)*wide), like)
         sa = a[0] - a[0]
         sb, sc, sd = sa, sa, sa
         for i in range(1, m): # plus sums from the start of the next
-            v, d, tail = pixel(ahead(q, (k + i - 1)*C), like), column(ahead(t, (k + i + 2)*wide), like), ahead(tails, 4*i*LANES)
+            v, d, tail = pixel(offset(q, (k + i - 1)*C), like), column(offset(t, (k + i + 2)*wide), like), offset(tails, 4*i*LANES)
             sa, sb, sc, sd = sa + squares(v, a), sb + squares(v, b), sc + squares(v, c), sd + squares(v, d)
-            store_four(ahead(to, i*LANES), row, load(tail, 0) + sa, load(tail, LANES) + sb, load(tail, 2*LANES) + sc, load(tail, 3*LANES) + sd)
+            store_four(offset(to, i*LANES), row, load(tail, 0) + sa, load(tail, LANES) + sb, load(tail, 2*LANES) + sc, load(tail, 3*LANES) + sd)
             a, b, c = b, c, d
 
 # %% ../../nbs/library/engine/sweep.ipynb #7e04cf9d
@@ -158,7 +158,7 @@ def rows_of_windows(x, p, C, k, n, step, line, wide, tails, out, row):
     if step == 0 and C == 1: differences(x, p, (1,), n + k - 1, line, wide)
     elif step == 0 and C == 3: differences(x, p, (1, 1, 1), n + k - 1, line, wide)
     else: differences_apart(x, p, C, step or C*LANES, n + k - 1, line, wide)
-    for g in range(SIDE): sum_along(ahead(line, g*wide), k, n, tails, ahead(out, g*row))
+    for g in range(SIDE): sum_along(offset(line, g*wide), k, n, tails, offset(out, g*row))
 
 # %% ../../nbs/library/engine/sweep.ipynb #f5a2688a
 @compiled
@@ -202,13 +202,13 @@ def improve(d2, sums, totals, top, best, code, C):
 
 # %% ../../nbs/library/engine/sweep.ipynb #e52eca24
 @compiled
-def look(d2, row, n, C, top, sums, totals, best, code, four):
+def update_reference(d2, row, n, C, top, sums, totals, best, code, four):
     "Move the reference of every pixel of a row that has found a better candidate."
     for u in range(n):
         d0, d1, d2_, d3 = load(d2, u*LANES), load(d2, row + u*LANES), load(d2, 2*row + u*LANES), load(d2, 3*row + u*LANES)
         if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u])): continue
         store_four(four, LANES, d0, d1, d2_, d3)
-        improve(four, ahead(sums, u*(C + 3)*LANES), ahead(totals, u*(C + 3)), ahead(top, u), ahead(best, u), code, C)
+        improve(four, offset(sums, u*(C + 3)*LANES), offset(totals, u*(C + 3)), offset(top, u), offset(best, u), code, C)
 
 # %% ../../nbs/library/engine/sweep.ipynb #5edbadbf
 @inlined
@@ -226,24 +226,24 @@ def add_logs(sums, w0, w1, w2, w3, l0, l1, l2, l3):
 
 # %% ../../nbs/library/engine/sweep.ipynb #2bdf2348
 @compiled
-def take(d2, row, n, centre, step, C, top, sums, cutoff, stats):
+def accumulate(d2, row, n, centre, step, C, top, sums, cutoff, stats):
     "Every pixel of a row takes its four candidates for each lane in. Weights end at 2⁻⁶⁰: no product of theirs is denormal, which is slow."
     least = splat(np.float32(-60.))
     for u in range(n):
         d0, d1, d2_, d3 = load(d2, u*LANES), load(d2, row + u*LANES), load(d2, 2*row + u*LANES), load(d2, 3*row + u*LANES)
         if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u] + cutoff)): continue
-        t, s, p = splat(top[u]), ahead(sums, u*(C + 3)*LANES), ahead(centre, u*C*LANES)
+        t, s, p = splat(top[u]), offset(sums, u*(C + 3)*LANES), offset(centre, u*C*LANES)
         l0, l1, l2, l3 = narrow(t - d0), narrow(t - d1), narrow(t - d2_), narrow(t - d3)
         l0, l1, l2, l3 = max(l0, least), max(l1, least), max(l2, least), max(l3, least)
         w0, w1, w2, w3 = exp2(l0), exp2(l1), exp2(l2), exp2(l3)
         store(s, 0, load(s, 0) + ((w0 + w1) + (w2 + w3)))
         if C == 3: # written out: a loop of three turns costs more than its body
-            add_centres(ahead(s, LANES), p, step, w0, w1, w2, w3)
-            add_centres(ahead(s, 2*LANES), ahead(p, LANES), step, w0, w1, w2, w3)
-            add_centres(ahead(s, 3*LANES), ahead(p, 2*LANES), step, w0, w1, w2, w3)
+            add_centres(offset(s, LANES), p, step, w0, w1, w2, w3)
+            add_centres(offset(s, 2*LANES), offset(p, LANES), step, w0, w1, w2, w3)
+            add_centres(offset(s, 3*LANES), offset(p, 2*LANES), step, w0, w1, w2, w3)
         else:
-            for c in range(C): add_centres(ahead(s, (c + 1)*LANES), ahead(p, c*LANES), step, w0, w1, w2, w3)
-        if stats: add_logs(ahead(s, (C + 1)*LANES), w0, w1, w2, w3, l0, l1, l2, l3)
+            for c in range(C): add_centres(offset(s, (c + 1)*LANES), offset(p, c*LANES), step, w0, w1, w2, w3)
+        if stats: add_logs(offset(s, (C + 1)*LANES), w0, w1, w2, w3, l0, l1, l2, l3)
 
 # %% ../../nbs/library/engine/sweep.ipynb #855e63cd
 FLUSH = 1024 # candidates for a lane after which float32 sums go into float64 ones: more equal terms in a row would drift
@@ -277,7 +277,7 @@ def columns_of(shifts, s, e):
 
 # %% ../../nbs/library/engine/sweep.ipynb #ebdc8fd1
 @compiled
-def blot(d2, row, shifts, s, e, left, right, far):
+def mask_columns(d2, row, shifts, s, e, left, right, far):
     "Put columns that do not belong to a shift, and shifts that are not there, infinitely far away; `far` is room for a vector."
     far[0] = 1e30
     for g in range(SIDE):
@@ -296,9 +296,9 @@ def clear(p, n):
 def sum_across(ring, tails, heads, k, row, slot, since, first, m, n, out):
     "Sums of k rows for the output row that is `since` rows after the first of its stretch of m."
     for g in range(SIDE):
-        r, t, o = ahead(ring, g*k*row), ahead(tails, g*k*row), ahead(out, g*row)
+        r, t, o = offset(ring, g*k*row), offset(tails, g*k*row), offset(out, g*row)
         if k <= 5: sum_few(r, k, row, n, o)
-        elif since > 0: grow_heads(ahead(r, slot), ahead(t, since*row), ahead(heads, g*row), since == 1, n, o)
+        elif since > 0: grow_heads(offset(r, slot), offset(t, since*row), offset(heads, g*row), since == 1, n, o)
         else:
             row_tails(r, k, m, first, row, n, t)
             sum_few(t, 1, row, n, o)
@@ -316,15 +316,15 @@ def scratch_size(
 
 # %% ../../nbs/library/engine/sweep.ipynb #8ed05599
 @compiled
-def rooms(p, k, C, wide, row):
+def carve_scratch(p, k, C, wide, row):
     "Where in the scratch each kind of row begins, and at last the blocks, with a margin of `SIDE` columns before and behind."
-    line_tails = ahead(p, SIDE*wide)
-    d2 = ahead(line_tails, SIDE*(k + 1)*LANES)
-    heads = ahead(d2, SIDE*row)
-    ring = ahead(heads, SIDE*row)
-    tails = ahead(ring, SIDE*k*row)
-    four = ahead(tails, SIDE*k*row)
-    return p, line_tails, d2, heads, ring, tails, four, ahead(four, SIDE*LANES + SIDE*C*LANES)
+    line_tails = offset(p, SIDE*wide)
+    d2 = offset(line_tails, SIDE*(k + 1)*LANES)
+    heads = offset(d2, SIDE*row)
+    ring = offset(heads, SIDE*row)
+    tails = offset(ring, SIDE*k*row)
+    four = offset(tails, SIDE*k*row)
+    return p, line_tails, d2, heads, ring, tails, four, offset(four, SIDE*LANES + SIDE*C*LANES)
 
 # %% ../../nbs/library/engine/sweep.ipynb #2b9f747e
 @compiled
@@ -333,13 +333,13 @@ def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, shape, x_width, cut
     sums [H,W,C+3,LANES] float32; totals [H,W,C+3] float64; scratch is full of zeros. All flat."""
     (k, C, H, W), alone, d_width = shape, len(shifts) == 1, len(d_cols)
     A, row, wide, side = C + 3, (W + 1)*LANES, (x_width + 1)*LANES, SIDE if alone else 1 # a column more than needed keeps rows apart in the cache
-    line, line_tails, d2, heads, ring, tails, four, block = rooms(pointer(scratch), k, C, wide, row)
+    line, line_tails, d2, heads, ring, tails, four, block = carve_scratch(pointer(scratch), k, C, wide, row)
     size = (H*d_width + 2*SIDE)*C*LANES
     step, each, taken = size if alone else C*LANES, C*H*W, 0
     count = len(images)//each
     for b in range(0, -(-count//LANES), side):
         for g in range(side):
-            lay_out(ahead(pointer(images), (b + g)*LANES*each), count - (b + g)*LANES, C, H, W, factor, k//2, d_cols, ahead(block, g*size))
+            lay_out(offset(pointer(images), (b + g)*LANES*each), count - (b + g)*LANES, C, H, W, factor, k//2, d_cols, offset(block, g*size))
         s = 0
         while s < len(shifts):
             e, dy, dx, i0, i1 = group_end(shifts, s, 1 if alone else SIDE), shifts[s, 0], shifts[s, 1], shifts[s, 2], shifts[s, 3]
@@ -348,17 +348,17 @@ def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, shape, x_width, cut
             for y in range(i0, i1 + k - 1):
                 slot, i = y % k*row, y - k + 1
                 if x_rows[y] < 0 or d_rows[y + dy] < 0:
-                    for g in range(SIDE): clear(ahead(ring, g*k*row + slot), n)
+                    for g in range(SIDE): clear(offset(ring, g*k*row + slot), n)
                 else:
-                    query, there = ahead(pointer(x), (x_rows[y]*x_width + left)*C), ahead(block, (d_rows[y + dy]*d_width + left + dx)*C*LANES)
-                    rows_of_windows(query, there, C, k, n, size if alone else 0, line, wide, line_tails, ahead(ring, slot), k*row)
+                    query, there = offset(pointer(x), (x_rows[y]*x_width + left)*C), offset(block, (d_rows[y + dy]*d_width + left + dx)*C*LANES)
+                    rows_of_windows(query, there, C, k, n, size if alone else 0, line, wide, line_tails, offset(ring, slot), k*row)
                 if i < i0: continue
                 sum_across(ring, tails, heads, k, row, slot, i - first, first, m, n, d2)
-                if not alone: blot(d2, row, shifts, s, e, left, right, four)
-                at, centre = i*W + left, ahead(block, (d_rows[i + dy + k//2]*d_width + left + dx + k//2)*C*LANES)
-                tops, parts = ahead(pointer(top), at), ahead(pointer(sums), at*A*LANES)
-                look(d2, row, n, C, tops, parts, ahead(pointer(totals), at*A), ahead(pointer(best), at), b*len(shifts) + s, four)
-                take(d2, row, n, centre, step, C, tops, parts, cutoff, stats)
+                if not alone: mask_columns(d2, row, shifts, s, e, left, right, four)
+                at, centre = i*W + left, offset(block, (d_rows[i + dy + k//2]*d_width + left + dx + k//2)*C*LANES)
+                tops, parts = offset(pointer(top), at), offset(pointer(sums), at*A*LANES)
+                update_reference(d2, row, n, C, tops, parts, offset(pointer(totals), at*A), offset(pointer(best), at), b*len(shifts) + s, four)
+                accumulate(d2, row, n, centre, step, C, tops, parts, cutoff, stats)
                 if i == first + m - 1: first, m = first + m, min(k, i1 - first - m)
             s, taken = e, taken + SIDE
             if taken >= FLUSH:
@@ -388,7 +388,7 @@ def add_images(w, p, count, n, out):
     "out += Σ wᵢ·imageᵢ for images of n numbers that follow each other."
     for i in range(count):
         if w[i] == 0: continue
-        image, weight = ahead(p, i*n), splat(w[i])
+        image, weight = offset(p, i*n), splat(w[i])
         for o in range(0, n - LANES + 1, LANES): store(out, o, load(out, o) + weight*as_in(load(image, o), out))
         for o in range(n - n % LANES, n): out[o] += w[i]*image[o]
 
@@ -400,9 +400,9 @@ def sweep_whole(x, images, a, factor, totals, num, best):
     M, w, beside = len(x), np.zeros(TOGETHER), np.zeros(LANES)
     count = len(images)//M
     for start in range(0, count, TOGETHER):
-        n, before, those = min(TOGETHER, count - start), totals[0], ahead(pointer(images), start*M)
+        n, before, those = min(TOGETHER, count - start), totals[0], offset(pointer(images), start*M)
         for i in range(n):
-            w[i] = -factor*square_distance(pointer(x), ahead(those, i*M), a, M, pointer(beside))
+            w[i] = -factor*square_distance(pointer(x), offset(those, i*M), a, M, pointer(beside))
             if w[i] > totals[0]: totals[0], best[0] = w[i], start + i
         drop = max(before - totals[0], -1e3)
         f = np.exp(drop)

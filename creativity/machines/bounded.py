@@ -14,13 +14,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion import Denoiser, check_input
 from ..engine.lanes import compiled
-from ..engine.plan import Plan, extend
-from ..engine.sums import Partial, sums_torch
+from ..engine.plan import Plan, pad
+from ..engine.sums import SoftmaxSums, sums_torch
 from .windows import BBELSMachine, ELSMachine, Machine
 
 # %% ../../nbs/library/machines/bounded.ipynb #1bc29481
@@ -253,9 +254,9 @@ class Bounded(Denoiser):
         leaf: int = 64, # windows in a group, about
     ):
         if not isinstance(machine, BBELSMachine | ELSMachine):
-            raise ValueError(f'only ELS and bbELS search a dictionary that pixels share, got {type(machine).__name__}')
-        if not 0 < tol < math.inf: raise ValueError(f'tol must be positive, got {tol}')
-        if machine.device.type != 'cpu': raise ValueError(f'a machine with a tolerance works on the CPU, this one is on {machine.device}')
+            raise CreativityError(f'only ELS and bbELS search a dictionary that pixels share, got {type(machine).__name__}')
+        if not 0 < tol < math.inf: raise CreativityError(f'tol must be positive, got {tol}')
+        if machine.device.type != 'cpu': raise CreativityError(f'a machine with a tolerance works on the CPU, this one is on {machine.device}')
         self.machine, self.tol, self.widest, self.leaf = machine, tol, widest, leaf
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
         self.groups = lru_cache(maxsize=4)(self.make_groups)
@@ -272,9 +273,9 @@ class Bounded(Denoiser):
         if k > self.widest or min(H, W) <= 2*r:
             p, = self.machine.sums(x[None], self.machine.images[part], k, [a], [sigma], False)
             return Bounds(p.num/p.z, torch.zeros(H, W, dtype=p.z.dtype), candidates, candidates)
-        p = sums_torch(x.double(), self.machine.images[part], frame_plan(plan), a, sigma) if r else Partial.empty(*x.shape)
+        p = sums_torch(x.double(), self.machine.images[part], frame_plan(plan), a, sigma) if r else SoftmaxSums.empty(*x.shape)
         out = Bounds(p.num/p.z, torch.zeros(H, W, dtype=p.z.dtype), candidates.clone(), candidates)
-        q = F.unfold(extend(x, plan.x_rows, plan.x_cols)[None], k)[0].T.reshape(H, W, -1)[r:H - r, r:W - r]
+        q = F.unfold(pad(x, plan.x_rows, plan.x_cols)[None], k)[0].T.reshape(H, W, -1)[r:H - r, r:W - r]
         mean, bound, pairs = bounded_mean(self.groups(part.start, part.stop, k), q.flatten(0, 1), a, sigma, self.tol)
         inner = (..., slice(r, H - r), slice(r, W - r))
         out.mean[inner], out.bound[inner], out.pairs[inner] = mean.T.reshape(-1, H - 2*r, W - 2*r), bound.reshape(H - 2*r, -1), pairs.reshape(H - 2*r, -1)

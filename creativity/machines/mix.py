@@ -9,6 +9,7 @@ __all__ = ['check_alike', 'Blend', 'SoftWindow', 'Switch', 'with_scales']
 import copy
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,7 +24,7 @@ def check_alike(
 ):
     "ValueError if two denoisers are made for other images or another noise schedule; a shape of None goes with any."
     shapes = [tuple(d.shape) for d in (a, b) if d.shape]
-    if len(set(shapes)) > 1 or a.schedule != b.schedule: raise ValueError('the two have different shapes or schedules')
+    if len(set(shapes)) > 1 or a.schedule != b.schedule: raise CreativityError('the two have different shapes or schedules')
 
 # %% ../../nbs/library/machines/mix.ipynb #18709511
 class Blend(Denoiser):
@@ -33,7 +34,7 @@ class Blend(Denoiser):
         b: Denoiser, # counts w
         w: float, # share of `b`, from 0 to 1
     ):
-        if not 0 <= w <= 1: raise ValueError(f'w must be from 0 to 1, got {w}')
+        if not 0 <= w <= 1: raise CreativityError(f'w must be from 0 to 1, got {w}')
         check_alike(a, b)
         self.a, self.b, self.w, self.schedule, self.shape, self.device = a, b, w, a.schedule, a.shape or b.shape, a.device
 
@@ -51,7 +52,7 @@ class SoftWindow(Machine):
         scales=None, # window widths, as for every machine
         far: float = 0., # λ: weight of pixels beyond the window, 0: LS, 1: IS
     ):
-        if not 0 <= far <= 1: raise ValueError(f'far must be from 0 to 1, got {far}')
+        if not 0 <= far <= 1: raise CreativityError(f'far must be from 0 to 1, got {far}')
         self.far = far
         super().__init__(images, labels, schedule, scales)
 
@@ -72,7 +73,7 @@ class SoftWindow(Machine):
 
     def belief(self, x, t, label=None, k=None):
         "There is none: ValueError."
-        raise ValueError('SoftWindow has a posterior mean alone: ask LSMachine for a belief')
+        raise CreativityError('SoftWindow has a posterior mean alone: ask LSMachine for a belief')
 
 # %% ../../nbs/library/machines/mix.ipynb #22187352
 class Switch(Denoiser):
@@ -82,7 +83,7 @@ class Switch(Denoiser):
         late: Denoiser, # serves `t` and below
         t: float, # from 0 (`early` alone) to 1 (`late` alone)
     ):
-        if not 0 <= t <= 1: raise ValueError(f't must be from 0 to 1, got {t}')
+        if not 0 <= t <= 1: raise CreativityError(f't must be from 0 to 1, got {t}')
         check_alike(early, late)
         self.early, self.late, self.t = early, late, t
         self.schedule, self.shape, self.device = early.schedule, early.shape or late.shape, early.device

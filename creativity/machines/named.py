@@ -6,6 +6,8 @@
 __all__ = ['machine_named']
 
 # %% ../../nbs/library/machines/named.ipynb #6dd8fa00
+from ..errors import CreativityError
+
 from .whole import ESMachine, ISMachine
 from .windows import BBELSMachine, ELSMachine, LSMachine
 
@@ -15,5 +17,5 @@ def machine_named(
 ) -> type: # of the machine
     "A machine by its short name; ValueError if there is none."
     kinds = {'is': ISMachine, 'es': ESMachine, 'ls': LSMachine, 'els': ELSMachine, 'bbels': BBELSMachine}
-    if name.lower() not in kinds: raise ValueError(f'no machine {name!r}: choose {", ".join(kinds)}')
+    if name.lower() not in kinds: raise CreativityError(f'no machine {name!r}: choose {", ".join(kinds)}')
     return kinds[name.lower()]

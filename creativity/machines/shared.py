@@ -19,24 +19,25 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from ..errors import CreativityError
 
 import creativity
 from ..data.disk import Dictionary, Rows, open_dictionary
 from ..data.images import Images
 from ..data.show import save_grid
 from ..diffusion import sample
-from ..engine.stream import doubtful
-from ..engine.sums import Partial
+from ..engine.stream import needs_float64
+from ..engine.sums import SoftmaxSums
 from ..files import brief, write_atomic
 from .whole import WholeMachine
 from .windows import Machine
 
 # %% ../../nbs/library/machines/shared.ipynb #1d80b1dc
 def all_merge(
-    parts: list[Partial], # one for each query, over the shard of this rank; overwritten
+    parts: list[SoftmaxSums], # one for each query, over the shard of this rank; overwritten
     group, # torch.distributed process group
     stats: bool, # also the sums behind entropy, and the best candidate
-) -> list[Partial]: # over all shards, the same on every rank
+) -> list[SoftmaxSums]: # over all shards, the same on every rank
     "Merge partial sums across ranks: all-reduce by maximum, then by sum; float64."
     stack = lambda name: torch.stack([getattr(p, name) for p in parts])
     mine, z, num = stack('top'), stack('z'), stack('num')
@@ -44,7 +45,7 @@ def all_merge(
     dist.all_reduce(top, dist.ReduceOp.MAX, group)
     d = mine - top
     f = d.exp()
-    sums = [f*z, f[:, None]*num] + ([f*(stack('s1') + d*z), f*f*stack('s2')] if stats else [])
+    sums = [f*z, f[:, None]*num] + ([f*(stack('sum_wlogw') + d*z), f*f*stack('sum_w2')] if stats else [])
     flat = torch.cat([s.flatten() for s in sums])
     dist.all_reduce(flat, dist.ReduceOp.SUM, group)
     sums = [v.view_as(s) for v, s in zip(flat.split([s.numel() for s in sums]), sums, strict=True)]
@@ -55,7 +56,7 @@ def all_merge(
         best = torch.stack([code >> 24, code & (2**24 - 1)], 1)
     zero = torch.zeros_like(top)
     z, num, s1, s2 = sums if stats else (*sums, zero, zero)
-    return [Partial(*p) for p in zip(top, z, num, s1, s2, best, strict=True)]
+    return [SoftmaxSums(*p) for p in zip(top, z, num, s1, s2, best, strict=True)]
 
 # %% ../../nbs/library/machines/shared.ipynb #689705a0
 @contextmanager
@@ -98,7 +99,7 @@ class Shared:
         "A `Partial` for each query, over all pieces of all ranks."
         (C, H, W), whole, total = x.shape[1:], isinstance(self, WholeMachine), []
         for _ in x:
-            total.append(Partial.empty(C, *(1, 1) if whole else (H, W), x.device))
+            total.append(SoftmaxSums.empty(C, *(1, 1) if whole else (H, W), x.device))
             total[-1].num = total[-1].num.expand(C, H, W).clone()
         for first, images in self.share(rows).pieces(max(1, self.piece_bytes//(C*H*W))):
             for t, p in zip(total, super().sums(x, images.to(self.device), k, a, sigma, stats), strict=True):
@@ -112,7 +113,7 @@ class Shared:
         "As for every machine; doubts are decided on the merged sums, by all ranks together."
         out = self.merged(x, rows, k, a, sigma, stats)
         if x.dtype == torch.float64 or isinstance(self, WholeMachine): return out
-        doubt = torch.tensor([doubtful(p, s) for p, s in zip(out, sigma, strict=True)], dtype=torch.int64, device=x.device)
+        doubt = torch.tensor([needs_float64(p, s) for p, s in zip(out, sigma, strict=True)], dtype=torch.int64, device=x.device)
         if self.group is not None:
             with nobody_lost(self.timeout): dist.all_reduce(doubt, dist.ReduceOp.MAX, self.group)
         for b in doubt.nonzero().flatten().tolist():
@@ -143,15 +144,15 @@ def machine_on(
 ) -> Machine: # like `kind(images, ...)`; a belief's `image` is the row in the dictionary
     "A machine over a dictionary larger than memory, or shared among ranks; the same exact result on every rank."
     if isinstance(images, str|Path): images = open_dictionary(images)
-    if isinstance(images, Dictionary): rows, classes = images.rows, images.classes
+    if isinstance(images, Dictionary): rows, classes = images.rows, images.class_slices
     else:
         memory = kind(images.x, images.y, max_bytes=max_bytes, **kwargs)
-        rows, classes = Rows(lambda i, j: memory.images[i:j], tuple(images.x.shape[1:]), 0, len(images)), memory.classes
+        rows, classes = Rows(lambda i, j: memory.images[i:j], tuple(images.x.shape[1:]), 0, len(images)), memory.class_slices
     P = 1 if group is None else dist.get_world_size(group)
     if cuts is not None and (len(cuts) != P + 1 or cuts[0] != 0 or cuts[-1] != len(rows) or list(cuts) != sorted(cuts)):
-        raise ValueError(f'cuts must rise from 0 to {len(rows)} in {P} steps, got {list(cuts)}')
+        raise CreativityError(f'cuts must rise from 0 to {len(rows)} in {P} steps, got {list(cuts)}')
     m = shared_class(kind)(rows.read(0, 1).to(device), max_bytes=max_bytes, **kwargs)
-    m.images, m.classes, m.order = rows, classes, Counting() if isinstance(images, Dictionary) else memory.order
+    m.images, m.class_slices, m.order = rows, classes, Counting() if isinstance(images, Dictionary) else memory.order
     m.held, m.cuts, m.timeout, m.piece_bytes = group and weakref.ref(group), cuts, timeout, piece_bytes
     return m
 
@@ -162,8 +163,8 @@ def ranks(
     backend: str|None = None, # 'gloo' or 'nccl'; by default what the hardware allows
 ):
     "Be one rank of those that `torchrun` started; ValueError if it did not."
-    if 'RANK' not in os.environ: raise ValueError('start this with torchrun: torchrun --nproc-per-node 2 -m creativity.distributed …')
-    if timeout <= 0: raise ValueError(f'timeout must be positive, got {timeout}')
+    if 'RANK' not in os.environ: raise CreativityError('start this with torchrun: torchrun --nproc-per-node 2 -m creativity.distributed …')
+    if timeout <= 0: raise CreativityError(f'timeout must be positive, got {timeout}')
     gpu = torch.cuda.is_available()
     if gpu: torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     dist.init_process_group(backend or ('nccl' if gpu else 'gloo'), timeout=timedelta(seconds=timeout))
@@ -178,7 +179,7 @@ def seed_group(
     "Cut the world into groups of `shards` ranks each; ValueError unless that goes without remainder."
     world, rank = dist.get_world_size(), dist.get_rank()
     shards = shards or world
-    if shards < 1 or world % shards: raise ValueError(f'{world} ranks cannot be cut into groups of shards={shards}')
+    if shards < 1 or world % shards: raise CreativityError(f'{world} ranks cannot be cut into groups of shards={shards}')
     groups = [dist.new_group(range(g*shards, (g + 1)*shards), timeout=timedelta(seconds=timeout)) for g in range(world//shards)]
     return groups[rank//shards], rank//shards, len(groups)
 
@@ -206,9 +207,9 @@ def same_run(
     facts = json.loads(json.dumps(facts))
     if not path.is_file(): return write_atomic(path, lambda f: f.write((json.dumps(facts, indent=1) + '\n').encode()))
     try: before = dict(json.loads(path.read_text()))
-    except ValueError: raise ValueError(f'{path} is damaged: remove it or choose another folder') from None
+    except ValueError: raise CreativityError(f'{path} is damaged: remove it or choose another folder') from None
     if bad := [k for k in sorted(facts.keys() | before.keys()) if facts.get(k) != before.get(k)]:
-        raise ValueError(f'{out} holds another run: {bad[0]} was {before.get(bad[0])}, is {facts.get(bad[0])}; choose another folder')
+        raise CreativityError(f'{out} holds another run: {bad[0]} was {before.get(bad[0])}, is {facts.get(bad[0])}; choose another folder')
 
 # %% ../../nbs/library/machines/shared.ipynb #6c234ae5
 def sample_shared(

@@ -27,7 +27,7 @@ class WholeMachine(Machine):
         "The `Belief` [C,H,W] that a `Partial` holds: the same for all pixels."
         N, (H, W) = part.stop - part.start, self.shape[1:]
         every = lambda v: v.expand(H, W).clone()
-        log_z, entropy = every(p.z.log()), every((p.z.log() - p.s1/p.z).clamp(min=0))
+        log_z, entropy = every(p.z.log()), every((p.z.log() - p.sum_wlogw/p.z).clamp(min=0))
         count = N*(H*W if type(self).candidates is sums_translated else 1)
         here = torch.stack(torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij')).to(p.z.device)
         shift = torch.stack([p.best[1]//W, p.best[1] % W])

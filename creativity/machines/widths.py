@@ -13,6 +13,8 @@ import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..errors import CreativityError
+
 from ..files import asset
 
 # %% ../../nbs/library/machines/widths.ipynb #b41bed8f
@@ -34,7 +36,7 @@ def published_scales(
 ) -> list[int]: # 20 window widths, lowest noise first
     "The window widths that the paper's authors calibrated on their networks and published with their code."
     scales = json.loads(asset('scales.json').read_text())['scales']
-    if name not in scales: raise ValueError(f'no published scales for {name!r}, there are {", ".join(scales)}')
+    if name not in scales: raise CreativityError(f'no published scales for {name!r}, there are {", ".join(scales)}')
     return scales[name]
 
 # %% ../../nbs/library/machines/widths.ipynb #58b9f147
@@ -45,8 +47,8 @@ def check_scales(
     if scales is None or callable(scales): return scales
     try: widths = operator.index(scales) if not hasattr(scales, '__len__') else [operator.index(k) for k in scales]
     except TypeError:
-        raise ValueError(f'scales must be an odd int, a list of them (lowest noise first) or a function t -> int, got {scales!r}') from None
-    if widths == []: raise ValueError('scales is empty')
+        raise CreativityError(f'scales must be an odd int, a list of them (lowest noise first) or a function t -> int, got {scales!r}') from None
+    if widths == []: raise CreativityError('scales is empty')
     return widths
 
 # %% ../../nbs/library/machines/widths.ipynb #0281a818
@@ -66,9 +68,9 @@ def read_calibration(
     if not path.exists():
         raise FileNotFoundError(f'no calibrated scales for {str(name)!r}: run creativity calibrate, or choose one of {calibrated_networks()}')
     try: record = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f'{path} is not JSON: {e}') from None
+    except ValueError as e: raise CreativityError(f'{path} is not JSON: {e}') from None
     if not isinstance(record, dict) or record.get('format') != 'creativity-scales/1' or not {'scales', 'best', 'images'} <= set(record):
-        raise ValueError(f'{path} is no calibration')
+        raise CreativityError(f'{path} is no calibration')
     return record
 
 # %% ../../nbs/library/machines/widths.ipynb #43d239be
@@ -94,4 +96,4 @@ def read_widths(
     words = [w.strip() for w in text.split(',')]
     if all(w.lstrip('+-').isdigit() for w in words): return int(words[0]) if len(words) == 1 else [int(w) for w in words]
     try: return published_scales(','.join(words))
-    except ValueError as e: raise ValueError(f'{e}, or give widths, as 5 or 3,5,7') from None
+    except ValueError as e: raise CreativityError(f'{e}, or give widths, as 5 or 3,5,7') from None

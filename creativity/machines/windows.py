@@ -10,11 +10,12 @@ from functools import lru_cache
 from numbers import Real
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 
 from ..data.images import class_slices
 from ..diffusion import CosineSchedule, Denoiser, Schedule, check_input
-from ..engine.plan import Plan, around, classes, inside, same
+from ..engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
 from ..engine.stream import stream
 from .widths import Scales, check_scales, scale_at
 from ..theory.ideal import Belief
@@ -28,15 +29,15 @@ def check_images(
     "Refuse, in one line, a training set that no machine could use."
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         got = f'{tuple(images.shape)} {images.dtype}' if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f'images must be a floating-point tensor [N,C,H,W], got {got}')
-    if not images.numel(): raise ValueError(f'there are no training images: got shape {tuple(images.shape)}')
-    if not torch.isfinite(images).all(): raise ValueError('the training images hold NaN or Inf')
+        raise CreativityError(f'images must be a floating-point tensor [N,C,H,W], got {got}')
+    if not images.numel(): raise CreativityError(f'there are no training images: got shape {tuple(images.shape)}')
+    if not torch.isfinite(images).all(): raise CreativityError('the training images hold NaN or Inf')
     lo, hi = images.min().item(), images.max().item()
-    if lo < -1.001 or hi > 1.001: raise ValueError(f'training images must lie in [-1,1], got values from {lo:.3g} to {hi:.3g}')
+    if lo < -1.001 or hi > 1.001: raise CreativityError(f'training images must lie in [-1,1], got values from {lo:.3g} to {hi:.3g}')
     if labels is not None and tuple(labels.shape) != (len(images),):
-        raise ValueError(f'there must be one label for each of the {len(images)} images, got shape {tuple(labels.shape)}')
+        raise CreativityError(f'there must be one label for each of the {len(images)} images, got shape {tuple(labels.shape)}')
     if labels is not None and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
-        raise ValueError(f'labels must be whole numbers, got {labels.dtype}')
+        raise CreativityError(f'labels must be whole numbers, got {labels.dtype}')
 
 # %% ../../nbs/library/machines/windows.ipynb #05b818da
 @lru_cache(maxsize=256)
@@ -55,40 +56,40 @@ class Machine(Denoiser):
     ):
         labels = None if labels is None else torch.as_tensor(labels)
         check_images(images, labels)
-        if backend not in (None, 'torch', 'compiled'): raise ValueError(f"backend must be 'torch' or 'compiled', got {backend!r}")
+        if backend not in (None, 'torch', 'compiled'): raise CreativityError(f"backend must be 'torch' or 'compiled', got {backend!r}")
         self.schedule, self.shape, self.device = schedule or CosineSchedule(), tuple(images.shape[1:]), images.device
-        if max_bytes is not None and max_bytes < 1: raise ValueError(f'max_bytes must be positive, got {max_bytes}')
+        if max_bytes is not None and max_bytes < 1: raise CreativityError(f'max_bytes must be positive, got {max_bytes}')
         self.scales, self.max_bytes, self.backend = check_scales(scales), max_bytes, backend
         order = torch.arange(len(images)) if labels is None else labels.cpu().argsort(stable=True)
         self.order = order.to(images.device) # classes lie side by side: a class is a slice
         images = (images if images.dtype == torch.float64 else images.float()).contiguous()
         self.images = images if labels is None else images[self.order]
-        self.classes = {} if labels is None else class_slices(labels.cpu()[order])
+        self.class_slices = {} if labels is None else class_slices(labels.cpu()[order])
         if not callable(self.scales) and scales is not None:
             for k in [self.scales] if isinstance(self.scales, int) else self.scales: self.check_width(k)
 
     def __repr__(self):
-        return f'{type(self).__name__}({len(self.images)} images {"×".join(map(str, self.shape))}, {len(self.classes)} classes)'
+        return f'{type(self).__name__}({len(self.images)} images {"×".join(map(str, self.shape))}, {len(self.class_slices)} classes)'
 
     def check_width(self, k):
         "The width as an int; ValueError unless it is odd and from 1 to 2·max(H,W)−1."
         most = 2*max(self.shape[1:]) - 1
-        if not isinstance(k, Real) or k != k: raise ValueError(f'a window width k must be an odd whole number, got {k!r}')
+        if not isinstance(k, Real) or k != k: raise CreativityError(f'a window width k must be an odd whole number, got {k!r}')
         radius(k)
-        if k > most: raise ValueError(f'k={k} is too wide: {most} covers the {self.shape[1]}×{self.shape[2]} image from every place')
+        if k > most: raise CreativityError(f'k={k} is too wide: {most} covers the {self.shape[1]}×{self.shape[2]} image from every place')
         return int(k)
 
     def width(self, t, k=None):
         "The window width at time `t`: `k` where it is given, else from `scales`."
-        if k is None and self.scales is None: raise ValueError(f'{type(self).__name__} needs scales=, or k= in the call')
+        if k is None and self.scales is None: raise CreativityError(f'{type(self).__name__} needs scales=, or k= in the call')
         return self.check_width(scale_at(self.scales, t) if k is None else k)
 
     def dictionary(self, label):
         "The images of a class, a slice of `self.images`; all of them for None."
         if label is None: return slice(0, len(self.images))
-        if not self.classes: raise ValueError('this machine was made without labels=, so it takes no label')
-        if label not in self.classes: raise ValueError(f'label {label} is not in the data, there are {sorted(self.classes)}')
-        return self.classes[label]
+        if not self.class_slices: raise CreativityError('this machine was made without labels=, so it takes no label')
+        if label not in self.class_slices: raise CreativityError(f'label {label} is not in the data, there are {sorted(self.class_slices)}')
+        return self.class_slices[label]
 
     def groups(self, t, label, k, B):
         "The queries that share dictionary and width: `(rows of the batch, slice of the images, width)`."
@@ -108,7 +109,7 @@ class Machine(Denoiser):
     def totals(self, x, t, label, k, stats):
         "For each query its `Partial`, its slice of the images and its width; no gradient flows through the sums."
         device = getattr(x, 'device', self.device)
-        if device != self.device: raise ValueError(f'x is on {device}, the training images are on {self.device}')
+        if device != self.device: raise CreativityError(f'x is on {device}, the training images are on {self.device}')
         t, label = check_input(x, t, label, self.shape)
         if x.dtype != torch.float64: x = x.float()
         a, sigma = self.levels(t, len(x))
@@ -132,7 +133,7 @@ class Machine(Denoiser):
         "The `Belief` [C,H,W] that a `Partial` holds."
         plan, log_z = self.plan(k), p.z.log()
         counts = torch.from_numpy(plan.counts).to(p.z)*(part.stop - part.start)
-        entropy = (log_z - p.s1/p.z).clamp(min=0)
+        entropy = (log_z - p.sum_wlogw/p.z).clamp(min=0)
         image, shift = self.order[part][p.best[0]], torch.from_numpy(plan.shifts).to(p.z.device)[p.best[1]]
         H, W = self.shape[1:]
         here = torch.stack(torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij')).to(p.z.device)
@@ -142,12 +143,12 @@ class Machine(Denoiser):
 # %% ../../nbs/library/machines/windows.ipynb #507cbf08
 class LSMachine(Machine):
     "Local score: windows cut at the border, compared with the training windows at the same place."
-    def plan(self, k): return cached_plan(same, self.shape[1:], k, False, False)
+    def plan(self, k): return cached_plan(ls_rule, self.shape[1:], k, False, False)
 
 # %% ../../nbs/library/machines/windows.ipynb #78fd1bb2
 class BBELSMachine(Machine):
     "Boundary-broken equivariant local score: windows cut at the border, compared with all that are cut in the same way."
-    def plan(self, k): return cached_plan(classes, self.shape[1:], k, False, False)
+    def plan(self, k): return cached_plan(bbels_rule, self.shape[1:], k, False, False)
 
 # %% ../../nbs/library/machines/windows.ipynb #8410d159
 class ELSMachine(Machine):
@@ -162,7 +163,7 @@ class ELSMachine(Machine):
     def check_width(self, k):
         "As for every machine; unwrapped windows must also fit inside the image."
         k = super().check_width(k)
-        if not self.wrapped and k > min(self.shape[1:]): raise ValueError(f'no window of width {k} lies inside the image: use wrapped=True')
+        if not self.wrapped and k > min(self.shape[1:]): raise CreativityError(f'no window of width {k} lies inside the image: use wrapped=True')
         return k
 
-    def plan(self, k): return cached_plan(around if self.wrapped else inside, self.shape[1:], k, True, self.wrapped)
+    def plan(self, k): return cached_plan(els_rule if self.wrapped else els_inside_rule, self.shape[1:], k, True, self.wrapped)

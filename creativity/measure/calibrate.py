@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -55,16 +56,16 @@ def check_pair(
     widths: Iterable[int], # candidates
 ) -> list[int]: # the widths, in rising order
     "Refuse, in one line, a network and a machine that cannot be compared, and widths that are none."
-    if not isinstance(network, Denoiser): raise ValueError(f'network must be a denoiser (see from_noise), got {type(network).__name__}')
+    if not isinstance(network, Denoiser): raise CreativityError(f'network must be a denoiser (see from_noise), got {type(network).__name__}')
     if not isinstance(machine, Machine) or isinstance(machine, WholeMachine):
-        raise ValueError(f'machine must have windows (LS, ELS or bbELS), got {type(machine).__name__}')
+        raise CreativityError(f'machine must have windows (LS, ELS or bbELS), got {type(machine).__name__}')
     if network.shape and tuple(network.shape) != tuple(machine.shape):
-        raise ValueError(f'the network makes images {tuple(network.shape)}, the machine {tuple(machine.shape)}')
+        raise CreativityError(f'the network makes images {tuple(network.shape)}, the machine {tuple(machine.shape)}')
     t = torch.linspace(.05, 1, 20)
     if not torch.allclose(network.schedule.a(t), machine.schedule.a(t), atol=1e-6):
-        raise ValueError(f'network and machine have different schedules: {network.schedule} and {machine.schedule}')
+        raise CreativityError(f'network and machine have different schedules: {network.schedule} and {machine.schedule}')
     widths = sorted({machine.check_width(k) for k in widths})
-    if not widths: raise ValueError('widths is empty: give odd window widths, such as range(3, 18, 2)')
+    if not widths: raise CreativityError('widths is empty: give odd window widths, such as range(3, 18, 2)')
     return widths
 
 # %% ../../nbs/library/measure/calibrate.ipynb #e30aae57
@@ -80,7 +81,7 @@ def seed_cosines(
     states = list(samples(network, x, steps, label))[-2::-1]
     x, x0 = (torch.cat([getattr(s, f) for s in states]).to(machine.device) for f in ('x', 'x0'))
     t = torch.tensor([s.t for s in states], dtype=torch.float64)
-    if not torch.isfinite(x0).all(): raise ValueError('the network returned NaN or Inf')
+    if not torch.isfinite(x0).all(): raise CreativityError('the network returned NaN or Inf')
     a, sigma = levels(machine.schedule, x, t)
     told = noise_from_x0(x.double(), x0.double(), a.double(), sigma.double())
     believed = all_widths(machine, x, t, widths, label).double()
@@ -128,11 +129,11 @@ def pair_facts(
 ) -> dict: # ready for JSON
     "What a calibration depends on, to tell runs apart and to say where a result comes from."
     card = getattr(network, 'card', {})
-    labels = np.concatenate([np.full(s.stop - s.start, c) for c, s in machine.classes.items()]) if machine.classes else None
+    labels = np.concatenate([np.full(s.stop - s.start, c) for c, s in machine.class_slices.items()]) if machine.class_slices else None
     says = answer(network, machine.shape, label)
     return dict(network=card.get('name') or type(network).__name__, weights=card.get('sha256'), answer=says, machine=type(machine).__name__,
                 wrapped=getattr(machine, 'wrapped', None), schedule=network.schedule.to_dict(), images=len(machine.images),
-                classes=len(machine.classes) or None, images_sha256=digest(to_uint8(machine.images).numpy(), labels),
+                classes=len(machine.class_slices) or None, images_sha256=digest(to_uint8(machine.images).numpy(), labels),
                 widths=list(widths), steps=steps, version=creativity.__version__)
 
 # %% ../../nbs/library/measure/calibrate.ipynb #916c79a2
@@ -147,11 +148,11 @@ def read_seed(
     try:
         with np.load(path, allow_pickle=False) as z: cosines, noise, about = z['cosines'], z['noise'], json.loads(str(z['about']))
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
-        raise ValueError(f'{path} is damaged: delete it, and this seed is computed again') from None
+        raise CreativityError(f'{path} is damaged: delete it, and this seed is computed again') from None
     for k, v in json.loads(json.dumps(dict(facts, label=label))).items():
         if k != 'version' and not alike(about.get(k), v):
-            raise ValueError(f'{path} is of a run with {k} {about.get(k)}, not {v}; choose another folder')
-    if not np.array_equal(noise, x.cpu().numpy()): raise ValueError(f'{path} started from other noise; choose another folder')
+            raise CreativityError(f'{path} is of a run with {k} {about.get(k)}, not {v}; choose another folder')
+    if not np.array_equal(noise, x.cpu().numpy()): raise CreativityError(f'{path} started from other noise; choose another folder')
     return cosines
 
 # %% ../../nbs/library/measure/calibrate.ipynb #863a13e2
@@ -179,13 +180,13 @@ def calibration(
 ) -> Calibration: # the whole record
     "Compare the noise predictions of a network and of a machine at all widths, along the network's own flow."
     widths = check_pair(network, machine, widths)
-    if steps < 1: raise ValueError(f'steps must be at least 1, got {steps}')
+    if steps < 1: raise CreativityError(f'steps must be at least 1, got {steps}')
     ids = list(range(len(seeds))) if isinstance(seeds, Tensor) else seed_ids(seeds)
-    if len(set(ids)) < len(ids): raise ValueError(f'seeds must be different ids, got {ids}')
+    if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
     noise, labels = start_noise(network, seeds, shape=machine.shape), seed_labels(network, label, ids)
     for lb in dict.fromkeys(labels): machine.dictionary(lb)
     out = None if out is None else writable_folder(out)
-    known = labels[0] if label is not None else 0 if getattr(network, 'classes', None) else None # whichever seeds come first
+    known = labels[0] if label is not None else 0 if getattr(network, 'num_classes', None) else None # whichever seeds come first
     facts, found = pair_facts(network, machine, widths, steps, known), []
     for i, lb, x in zip(tqdm(ids, unit='seed', disable=not progress, delay=2), labels, noise.split(1), strict=True):
         path = None if out is None else out/f'seed-{i:05d}.npz'

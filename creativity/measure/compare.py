@@ -20,6 +20,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from ..errors import CreativityError
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -70,8 +71,8 @@ class Comparison:
     def share(self, a, b, metric='r'):
         "Share of seeds on which machine `a` beats machine `b`."
         for m in (a, b):
-            if m not in self.machines: raise ValueError(f'no machine {m!r}, there are {self.machines}')
-        if metric not in higher_is_better: raise ValueError(f'no metric {metric!r}, there are {list(higher_is_better)}')
+            if m not in self.machines: raise CreativityError(f'no machine {m!r}, there are {self.machines}')
+        if metric not in higher_is_better: raise CreativityError(f'no metric {metric!r}, there are {list(higher_is_better)}')
         va, vb = (np.array(self.values[metric][m]) for m in (a, b))
         return float((va > vb if higher_is_better[metric] else va < vb).mean())
 
@@ -108,8 +109,8 @@ def fingerprint(
     if isinstance(d, Machine):
         widths = [d.scales((i + 1)/20) for i in range(20)] if callable(d.scales) else d.scales
         facts |= dict(images=len(d.images), crc=crc([d.images, d.order]), scales=widths, wrapped=getattr(d, 'wrapped', None),
-                      classes={str(c): [s.start, s.stop] for c, s in d.classes.items()})
-    elif shape or d.shape: facts |= dict(answer=answer(d, shape or d.shape, 0 if label is None and getattr(d, 'classes', None) else label))
+                      classes={str(c): [s.start, s.stop] for c, s in d.class_slices.items()})
+    elif shape or d.shape: facts |= dict(answer=answer(d, shape or d.shape, 0 if label is None and getattr(d, 'num_classes', None) else label))
     net = getattr(d, 'net', getattr(d, 'f', None))
     if isinstance(net, nn.Module): facts |= dict(crc=crc(net.state_dict().values()), name=getattr(d, 'card', {}).get('name'))
     return json.loads(json.dumps(facts))
@@ -121,17 +122,17 @@ def check_pair(
     conditional: bool, # will there be labels?
 ) -> tuple: # (C,H,W) of the images
     "Refuse, in one line, denoisers that cannot be compared."
-    if not isinstance(machines, dict): raise ValueError(f'machines must be {{name: machine}}, got {type(machines).__name__}')
+    if not isinstance(machines, dict): raise CreativityError(f'machines must be {{name: machine}}, got {type(machines).__name__}')
     for d in (network, *machines.values()):
-        if not isinstance(d, Denoiser): raise ValueError(f'network and machines must be denoisers (see from_noise), got {type(d).__name__}')
-    if not machines or 'network' in machines: raise ValueError("machines must be {name: machine}, at least one, none named 'network'")
+        if not isinstance(d, Denoiser): raise CreativityError(f'network and machines must be denoisers (see from_noise), got {type(d).__name__}')
+    if not machines or 'network' in machines: raise CreativityError("machines must be {name: machine}, at least one, none named 'network'")
     shape = network.shape or next(iter(machines.values())).shape
-    if shape is None: raise ValueError('neither the network nor the first machine knows its image shape')
+    if shape is None: raise CreativityError('neither the network nor the first machine knows its image shape')
     for name, m in machines.items():
-        if m.shape and tuple(m.shape) != tuple(shape): raise ValueError(f'{name} makes images of shape {tuple(m.shape)}, the network {tuple(shape)}')
-        if m.schedule != network.schedule: raise ValueError(f'{name} has the schedule {m.schedule}, the network {network.schedule}')
-        if conditional and isinstance(m, Machine) and not m.classes:
-            raise ValueError(f'the network is conditional, but {name} was made without labels=')
+        if m.shape and tuple(m.shape) != tuple(shape): raise CreativityError(f'{name} makes images of shape {tuple(m.shape)}, the network {tuple(shape)}')
+        if m.schedule != network.schedule: raise CreativityError(f'{name} has the schedule {m.schedule}, the network {network.schedule}')
+        if conditional and isinstance(m, Machine) and not m.class_slices:
+            raise CreativityError(f'the network is conditional, but {name} was made without labels=')
     return tuple(shape)
 
 # %% ../../nbs/library/measure/compare.ipynb #9e7b6155
@@ -152,8 +153,8 @@ def check_labels(
     "Refuse, before any work, a class that one of them does not know."
     for name, d in denoisers.items():
         for c in dict.fromkeys(labels or []):
-            try: d.dictionary(c) if isinstance(d, Machine) else check_label(c, getattr(d, 'classes', None))
-            except ValueError as e: raise ValueError(f'{name}: {e}') from None
+            try: d.dictionary(c) if isinstance(d, Machine) else check_label(c, getattr(d, 'num_classes', None))
+            except ValueError as e: raise CreativityError(f'{name}: {e}') from None
 
 # %% ../../nbs/library/measure/compare.ipynb #cc411a75
 def each_steps(
@@ -163,8 +164,8 @@ def each_steps(
 ) -> dict[str, int]: # 'network' and each machine's name -> steps
     "How many steps each denoiser takes; ValueError if that is not said or below 1."
     out = {'network': network_steps} | (steps if isinstance(steps, dict) else dict.fromkeys(machines, steps))
-    if wrong := set(out) ^ {'network', *machines}: raise ValueError(f'steps must name every machine and no other: {sorted(wrong)[0]!r}')
-    if min(out.values()) < 1: raise ValueError(f'steps must be at least 1, got {min(out.values())}')
+    if wrong := set(out) ^ {'network', *machines}: raise CreativityError(f'steps must name every machine and no other: {sorted(wrong)[0]!r}')
+    if min(out.values()) < 1: raise CreativityError(f'steps must be at least 1, got {min(out.values())}')
     return out
 
 # %% ../../nbs/library/measure/compare.ipynb #79d27978
@@ -191,7 +192,7 @@ def read_seed(
     "The images and the label of a finished seed; ValueError if the file is damaged."
     try:
         with np.load(path, allow_pickle=False) as z: images, label = {n: torch.from_numpy(z[str(i)]) for i, n in enumerate(names)}, int(z['label'])
-    except (OSError, KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
+    except (OSError, KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as e: raise CreativityError(f'{path} is damaged, delete it: {e}') from None
     return images, None if label < 0 else label
 
 # %% ../../nbs/library/measure/compare.ipynb #bde8f717
@@ -204,9 +205,9 @@ def open_folder(
     path = out/'comparison.json'
     if path.exists():
         try: there = dict(json.loads(path.read_text(encoding='utf-8')))
-        except (ValueError, TypeError) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
+        except (ValueError, TypeError) as e: raise CreativityError(f'{path} is damaged, delete it: {e}') from None
         if wrong := [k for k in facts if k != 'version' and not alike(there.get(k), facts[k])]:
-            raise ValueError(f'{out} holds a comparison with another {wrong[0]}: choose another folder')
+            raise CreativityError(f'{out} holds a comparison with another {wrong[0]}: choose another folder')
     else: write_file(path, (json.dumps(facts, indent=1) + '\n').encode())
     return out
 
@@ -223,7 +224,7 @@ def compare(
 ) -> Comparison: # images and numbers
     "Start network and machines from the same noise and label, and compare their images. One-line errors before long work."
     ids = seed_ids(seeds)
-    if len(set(ids)) < len(ids): raise ValueError(f'seeds must be different ids, got {ids}')
+    if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
     count = each_steps(machines, steps, network_steps)
     labels = spread_labels(network, ids, label)
     shape, all_ = check_pair(network, machines, labels is not None), {'network': network, **machines}
@@ -237,7 +238,7 @@ def compare(
         path = out and seed_file(out, i)
         if path and path.exists():
             made, before = read_seed(path, all_)
-            if label is not None and before != c: raise ValueError(f'{path} was made with label {before}, not {c}')
+            if label is not None and before != c: raise CreativityError(f'{path} was made with label {before}, not {c}')
             found.append(made)
             continue
         noise = seed_noise([i], shape)
@@ -255,9 +256,9 @@ def load_comparison(
     if not path.exists(): raise FileNotFoundError(f'no comparison in {out}')
     files = sorted(Path(out).glob('seed_*.npz'))
     try: facts = dict(json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as e: raise ValueError(f'{path} is damaged: {e}') from None
-    if not isinstance(facts.get('names'), list): raise ValueError(f'{path} is damaged: it names no denoisers')
-    if not files: raise ValueError(f'no seed is finished in {out} yet')
+    except (ValueError, TypeError) as e: raise CreativityError(f'{path} is damaged: {e}') from None
+    if not isinstance(facts.get('names'), list): raise CreativityError(f'{path} is damaged: it names no denoisers')
+    if not files: raise CreativityError(f'no seed is finished in {out} yet')
     found, labels = map(list, zip(*(read_seed(f, facts['names']) for f in files), strict=True))
     return Comparison([int(f.stem[5:]) for f in files], None if labels[0] is None else labels,
                       {n: torch.stack([f[n] for f in found]) for n in facts['names']}, facts)
@@ -280,7 +281,7 @@ def column_heads(
 ) -> list[str]: # one for each seed
     "What a column of a figure is of: the seed's id, and its class where there are classes."
     if c.labels is None: return [f'seed {i}' for i in c.seeds]
-    name = lambda k: data.classes[k] if data is not None and data.classes else f'class {k}'
+    name = lambda k: data.class_names[k] if data is not None and data.class_names else f'class {k}'
     return [f'seed {i}\n{name(k)}' for i, k in zip(c.seeds, c.labels, strict=True)]
 
 # %% ../../nbs/library/measure/compare.ipynb #07f65715

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,8 +65,8 @@ def limbs(
 ) -> Tensor: # [B] int64: the largest count that a `share` of the rows reaches, 0 for an empty image
     "How many strands the lower part of each garment has. ValueError unless the images are grey."
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 1:
-        raise ValueError(f'x must be grey images [B,1,H,W], got {list(getattr(x, "shape", []))}')
-    if not torch.isfinite(x).all(): raise ValueError('x holds NaN or Inf')
+        raise CreativityError(f'x must be grey images [B,1,H,W], got {list(getattr(x, "shape", []))}')
+    if not torch.isfinite(x).all(): raise CreativityError('x holds NaN or Inf')
     v = (x.clamp(-1, 1) + 1)/2
     rows = lower_rows(v[:, 0])
     v = F.avg_pool2d(F.pad(v, (0, 0, smooth//2, smooth//2), mode='replicate'), (smooth, 1), 1)[:, 0]

@@ -7,6 +7,7 @@ __all__ = ['place_dependence']
 
 # %% ../../nbs/library/measure/place.ipynb #6ee7ab13
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 
 from ..diffusion import Denoiser, check_input
@@ -25,11 +26,11 @@ def place_dependence(
     _, label = check_input(x, t, label, denoiser.shape)
     middle = (..., slice(margin, x.shape[-2] - margin), slice(margin, x.shape[-1] - margin))
     if by < 1 or margin < by or 2*margin >= min(x.shape[-2:]):
-        raise ValueError(f'by={by} and margin={margin} leave no middle of images of {tuple(x.shape[-2:])} pixels that the border does not reach')
+        raise CreativityError(f'by={by} and margin={margin} leave no middle of images of {tuple(x.shape[-2:])} pixels that the border does not reach')
     f, apart = denoiser.denoise(x, t, label), 0.
     for s in (by, -by):
         back = denoiser.denoise(x.roll((s, s), (-2, -1)), t, label).roll((-s, -s), (-2, -1))
         apart += (back - f)[middle].double().square().mean().item()/2
     spread = f[middle].double().var().item()
-    if spread == 0: raise ValueError('the beliefs are the same everywhere: they have no place')
+    if spread == 0: raise CreativityError('the beliefs are the same everywhere: they have no place')
     return apart/(2*spread)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from ..errors import CreativityError
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from tqdm import tqdm
 import creativity
 from ..data.images import from_uint8, to_uint8
 from ..diffusion import Denoiser, check_input
-from ..engine.plan import Plan, box_sum, extend
+from ..engine.plan import Plan, box_sum, pad
 from ..files import writable_folder, write_atomic
 from ..machines.whole import ESMachine, ISMachine
 from ..machines.windows import ELSMachine, LSMachine, Machine
@@ -84,8 +85,8 @@ def pixel_belief(
     "The belief of one pixel, candidate by candidate; ValueError for input that the machine would refuse."
     check_input(x[None] if isinstance(x, Tensor) else x, t, shape=machine.shape)
     H, W = machine.shape[1:]
-    if not (0 <= i < H and 0 <= j < W): raise ValueError(f'there is no pixel ({i}, {j}) in an image of {H}×{W}')
-    if n < 1: raise ValueError(f'n must be at least 1, got {n}')
+    if not (0 <= i < H and 0 <= j < W): raise CreativityError(f'there is no pixel ({i}, {j}) in an image of {H}×{W}')
+    if n < 1: raise CreativityError(f'n must be at least 1, got {n}')
     width = machine.width(t, k)
     (rows, dr), (cols, dc) = axis_places(machine, width, i, H), axis_places(machine, width, j, W)
     a, sigma = float(machine.schedule.a(t)), max(float(machine.schedule.sigma(t)), 1e-6)
@@ -118,7 +119,7 @@ def window_plan(
 ) -> Plan: # which windows are compared
     "The plan of a machine; that of IS is the one of LS with windows that cover the image from every place."
     if hasattr(machine, 'plan'): return machine.plan(k)
-    if not isinstance(machine, ISMachine): raise ValueError(f'{type(machine).__name__} has no windows: use IS, LS, ELS or bbELS')
+    if not isinstance(machine, ISMachine): raise CreativityError(f'{type(machine).__name__} has no windows: use IS, LS, ELS or bbELS')
     return LSMachine(machine.images[:1]).plan(2*max(machine.shape[1:]) - 1)
 
 # %% ../../nbs/library/measure/provenance.ipynb #4690a706
@@ -168,9 +169,9 @@ def rival_distance(
 ) -> Tensor: # [H,W]; inf where every window wants the same value
     "Squared distance to the nearest window that has another value in its centre."
     best, r, k = torch.full(plan.shape, torch.inf), plan.r, plan.k
-    query = extend(im.float(), plan.x_rows, plan.x_cols)[..., None]
+    query = pad(im.float(), plan.x_rows, plan.x_cols)[..., None]
     for part in images.float().split(64):
-        tile = extend(part.permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
+        tile = pad(part.permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
         for dy, dx, i0, i1, u0, u1 in plan.shifts.tolist():
             d = query[:, i0:i1 + k - 1, u0:u1 + k - 1] - tile[:, i0 + dy:i1 + dy + k - 1, u0 + dx:u1 + dx + k - 1]
             d2 = box_sum(box_sum(d.square_().sum(0), k, 1), k, 0)
@@ -239,7 +240,7 @@ def project(
 ) -> Projection: # consistent where `settled`, though not always the nearest such image
     "Replace every pixel by the centre of its nearest window until nothing changes."
     check_input(x, 0., shape=machine.shape)
-    if steps < 1: raise ValueError(f'steps must be at least 1, got {steps}')
+    if steps < 1: raise CreativityError(f'steps must be at least 1, got {steps}')
     x, active, count = x.clone(), torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
     for _ in range(steps):
         new = nearest_windows(x[active], machine, k, label).value.to(x)
@@ -353,7 +354,7 @@ def explain(
 ) -> Explanation: # provenance, consistency and novelty
     "Where an image comes from, in the eyes of a machine; ValueError for an image that does not fit it."
     if not isinstance(image, Tensor) or image.shape != machine.shape:
-        raise ValueError(f'image must be a tensor of shape {list(machine.shape)}, got {list(getattr(image, "shape", []))}')
+        raise CreativityError(f'image must be a tensor of shape {list(machine.shape)}, got {list(getattr(image, "shape", []))}')
     found, mask = consistency(image, machine, k, label, margin=False, progress=progress), foreground(image[None])[0]
     if not mask.any(): mask = torch.ones_like(mask)
     w, data = found.windows, machine.images[machine.order.argsort()]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 
 from ..diffusion import Denoiser, add_noise, sample, seed_labels, seed_noise
@@ -70,9 +71,9 @@ def field_images(
     shape: tuple|None = None, # (C,H,W), for a network that takes any
 ) -> tuple[Tensor, Tensor|None]: # [B,C,H,W] and [B]
     "The clean images of a receptive field, and their labels."
-    if isinstance(network, Machine): raise ValueError(f'no gradient flows through {type(network).__name__}: give a network')
+    if isinstance(network, Machine): raise CreativityError(f'no gradient flows through {type(network).__name__}: give a network')
     n = images if isinstance(images, int) else len(images)
-    if n < 1: raise ValueError('receptive_field needs at least one image')
+    if n < 1: raise CreativityError('receptive_field needs at least one image')
     label = as_labels(network, label, n)
     return (sample(network, n, label=label, shape=shape) if isinstance(images, int) else images), label
 
@@ -87,24 +88,24 @@ def receptive_field(
     shape: tuple|None = None, # (C,H,W), for a network that takes any
 ) -> ReceptiveField: # maps [B,H,W], their mean, and widths
     "Mean absolute derivative of the noise prediction at the centre pixel by every pixel of the input."
-    if not 0 < t <= 1: raise ValueError(f't must lie in (0,1], got {t}')
-    if not 0 < share <= 1: raise ValueError(f'share must lie in (0,1], got {share}')
+    if not 0 < t <= 1: raise CreativityError(f't must lie in (0,1], got {t}')
+    if not 0 < share <= 1: raise CreativityError(f'share must lie in (0,1], got {share}')
     images, label = field_images(network, images, label, shape)
     noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
     x = add_noise(images, noise, t, network.schedule).requires_grad_()
     H, W = x.shape[2:]
     with torch.enable_grad(): out = network.noise(x, t, label)[:, :, H//2, W//2]
-    if not out.requires_grad: raise ValueError(f'no gradient flows through {type(network).__name__}: is it run without gradients?')
+    if not out.requires_grad: raise CreativityError(f'no gradient flows through {type(network).__name__}: is it run without gradients?')
     grads = [torch.autograd.grad(out[:, c].sum(), x, retain_graph=True)[0].abs().sum(1) for c in range(out.shape[1])]
     maps = torch.stack(grads).mean(0)
-    if not torch.isfinite(maps).all(): raise ValueError('the derivatives of the network hold NaN or Inf')
+    if not torch.isfinite(maps).all(): raise CreativityError('the derivatives of the network hold NaN or Inf')
     maps[:, H//2, W//2] = 0
     return ReceptiveField(t, maps, share)
 
 # %% ../../nbs/library/measure/receptive.ipynb #ddd47160
 def check_times(times):
     "ValueError unless all of them lie in (0,1]."
-    if bad := [t for t in times if not 0 < t <= 1]: raise ValueError(f'times must lie in (0,1], got {bad[0]}')
+    if bad := [t for t in times if not 0 < t <= 1]: raise CreativityError(f'times must lie in (0,1], got {bad[0]}')
 
 # %% ../../nbs/library/measure/receptive.ipynb #eab52bfd
 field_times = (.05, .2, .4, .6, .8, 1.)

@@ -11,6 +11,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from ..errors import CreativityError
 from torch import Tensor, nn
 
 # %% ../../nbs/library/networks/architectures.ipynb #09359216
@@ -51,8 +52,8 @@ class Conv(nn.Module):
 def check_architecture(padding='zeros', **sizes):
     "Refuse sizes that are not whole and positive, and unknown paddings."
     for k, v in sizes.items():
-        if not isinstance(v, int) or v < 1: raise ValueError(f'{k} must be a whole number of at least 1, got {v!r}')
-    if padding not in ('zeros', 'circular'): raise ValueError(f"padding must be 'zeros' or 'circular', got {padding!r}")
+        if not isinstance(v, int) or v < 1: raise CreativityError(f'{k} must be a whole number of at least 1, got {v!r}')
+    if padding not in ('zeros', 'circular'): raise CreativityError(f"padding must be 'zeros' or 'circular', got {padding!r}")
 
 # %% ../../nbs/library/networks/architectures.ipynb #1a72e9c8
 class ResNet(nn.Module):
@@ -122,7 +123,7 @@ class UNet(nn.Module):
     ):
         super().__init__()
         check_architecture(channels=channels, dim=dim, padding=padding, **{f'widths[{i}]': w for i, w in enumerate(widths)})
-        if attention and any(w % 4 for w in widths): raise ValueError(f'with attention, widths must be multiples of 4, got {widths}')
+        if attention and any(w % 4 for w in widths): raise CreativityError(f'with attention, widths must be multiples of 4, got {widths}')
         self.args = dict(channels=channels, classes=classes, widths=list(widths), padding=padding, attention=attention, dim=dim)
         pairs = list(enumerate(zip((channels, *widths), widths, strict=False)))
         self.embed = Embed(dim, classes)
@@ -134,7 +135,7 @@ class UNet(nn.Module):
     def forward(self, x, t, label=None):
         "The noise in `x` [B,C,H,W] at times `t` [B], of classes `label` [B]; ValueError for sides that cannot be halved."
         if any(side % 2**len(self.grow) for side in x.shape[-2:]):
-            raise ValueError(f'this UNet takes images with sides in multiples of {2**len(self.grow)}, got {tuple(x.shape[-2:])}')
+            raise CreativityError(f'this UNet takes images with sides in multiples of {2**len(self.grow)}, got {tuple(x.shape[-2:])}')
         e, h, skips = self.embed(t, label), x, []
         for pair in self.encode:
             h = pair(F.max_pool2d(h, 2) if skips else h, e)
@@ -164,8 +165,8 @@ def build(
     **changes, # arguments of ResNet or UNet, over the preset's
 ) -> nn.Module: # untrained, float32
     "An untrained network of a named architecture and size."
-    if arch not in architectures: raise ValueError(f'arch must be one of {list(architectures)}, got {arch!r}')
-    if preset not in presets: raise ValueError(f'preset must be one of {list(presets)}, got {preset!r}')
+    if arch not in architectures: raise CreativityError(f'arch must be one of {list(architectures)}, got {arch!r}')
+    if preset not in presets: raise CreativityError(f'preset must be one of {list(presets)}, got {preset!r}')
     kind, args = architectures[arch]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import torch
+from ..errors import CreativityError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -65,13 +66,13 @@ def read_card(
     "A network's card; ValueError if something is missing."
     try: card = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError: raise FileNotFoundError(f'weights come with a card, but there is no {path}') from None
-    except ValueError as e: raise ValueError(f'{path} is not JSON: {e}') from None
+    except ValueError as e: raise CreativityError(f'{path} is not JSON: {e}') from None
     for k in ('network', 'args', 'shape', 'schedule'):
-        if not isinstance(card, dict) or card.get(k) is None: raise ValueError(f'the card {path} has no {k}')
+        if not isinstance(card, dict) or card.get(k) is None: raise CreativityError(f'the card {path} has no {k}')
     if str(card['network']) not in network_classes:
-        raise ValueError(f'{path}: unknown network {card["network"]!r}, known are {list(network_classes)}')
+        raise CreativityError(f'{path}: unknown network {card["network"]!r}, known are {list(network_classes)}')
     for k in ('args', 'schedule', 'data', 'recipe'):
-        if not isinstance(card.get(k, {}), dict): raise ValueError(f'{path}: {k} must be an object, got {card[k]!r}')
+        if not isinstance(card.get(k, {}), dict): raise CreativityError(f'{path}: {k} must be an object, got {card[k]!r}')
     return card
 
 # %% ../../nbs/library/networks/card.ipynb #dff801bd
@@ -81,11 +82,11 @@ def read_weights(
 ) -> dict: # name -> float32 tensor
     "A network's weights; ValueError if they are damaged or belong to another architecture."
     try: weights = {k: v.float() for k, v in load_file(path).items()}
-    except SafetensorError as e: raise ValueError(f'{path} is not a safetensors file: {e}') from None
+    except SafetensorError as e: raise CreativityError(f'{path} is not a safetensors file: {e}') from None
     want, have = ({k: tuple(v.shape) for k, v in d.items()} for d in (net.state_dict(), weights))
     if wrong := sorted(k for k in want | have if want.get(k) != have.get(k)):
-        raise ValueError(f'{path} holds weights of another architecture than its card says: {wrong[0]} does not fit')
-    if not all(v.isfinite().all() for v in weights.values()): raise ValueError(f'{path} holds NaN or Inf')
+        raise CreativityError(f'{path} holds weights of another architecture than its card says: {wrong[0]} does not fit')
+    if not all(v.isfinite().all() for v in weights.values()): raise CreativityError(f'{path} holds NaN or Inf')
     return weights
 
 # %% ../../nbs/library/networks/card.ipynb #4efbc653
@@ -104,9 +105,9 @@ def load_network(
     try:
         with torch.random.fork_rng(devices=[]): net, schedule = network_classes[card['network']](**card['args']), schedule_from_dict(card['schedule'])
         schedule.a(.5), tuple(card['shape'])
-    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'{path.with_suffix(".json")}: {e}') from None
+    except (TypeError, ValueError, RuntimeError) as e: raise CreativityError(f'{path.with_suffix(".json")}: {e}') from None
     net.load_state_dict(read_weights(path, net))
-    if card.get('sha256') not in (None, hashlib.sha256(path.read_bytes()).hexdigest()): raise ValueError(f'{path} holds not the weights of its card: its SHA-256 differs')
+    if card.get('sha256') not in (None, hashlib.sha256(path.read_bytes()).hexdigest()): raise CreativityError(f'{path} holds not the weights of its card: its SHA-256 differs')
     return Network(net.to(device, memory_format=torch.channels_last), schedule, card['shape'], card)
 
 # %% ../../nbs/library/networks/card.ipynb #ca65e0e8

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from ..errors import CreativityError
 from torch import nn
 
 from ..diffusion import Schedule, as_time
@@ -44,10 +45,10 @@ class BetaSchedule(Schedule):
 
     def __post_init__(self):
         if self.kind not in ('linear', 'scaled_linear', 'squaredcos_cap_v2'):
-            raise ValueError(f'no beta schedule {self.kind!r}: known are linear, scaled_linear and squaredcos_cap_v2')
+            raise CreativityError(f'no beta schedule {self.kind!r}: known are linear, scaled_linear and squaredcos_cap_v2')
         check_architecture(steps=self.steps)
         if not all(isinstance(v, int|float) for v in (self.beta_start, self.beta_end)) or not 0 < self.beta_start <= self.beta_end < 1:
-            raise ValueError(f'need 0 < beta_start <= beta_end < 1, got {self}')
+            raise CreativityError(f'need 0 < beta_start <= beta_end < 1, got {self}')
 
     def angle(self, t):
         "Exact at the steps, linear between."
@@ -63,8 +64,8 @@ def read_config(
     "A configuration; a one-line error if it is missing or broken."
     try: config = json.loads(path.read_text(encoding='utf-8'))
     except OSError: raise FileNotFoundError(f'no {what} at {path}') from None
-    except ValueError as e: raise ValueError(f'{path} is not JSON: {e}') from None
-    if not isinstance(config, dict): raise ValueError(f'{path} is no {what}')
+    except ValueError as e: raise CreativityError(f'{path} is not JSON: {e}') from None
+    if not isinstance(config, dict): raise CreativityError(f'{path} is no {what}')
     return config
 
 # %% ../../nbs/library/networks/diffusers.ipynb #5d37e3c2
@@ -76,8 +77,8 @@ def diffusers_schedule(
     path = next((p for p in places if p.exists()), places[1])
     c, predicts = read_config(path, 'scheduler configuration'), dict(epsilon='noise', sample='x0', v_prediction='v')
     if 'beta_schedule' not in c or c.get('trained_betas') or c.get('rescale_betas_zero_snr'):
-        raise ValueError(f'{path}: only schedulers with beta_schedule are known, without trained_betas and rescale_betas_zero_snr')
-    if (kind := c.get('prediction_type', 'epsilon')) not in predicts: raise ValueError(f'{path}: unknown prediction_type {kind!r}')
+        raise CreativityError(f'{path}: only schedulers with beta_schedule are known, without trained_betas and rescale_betas_zero_snr')
+    if (kind := c.get('prediction_type', 'epsilon')) not in predicts: raise CreativityError(f'{path}: unknown prediction_type {kind!r}')
     return BetaSchedule(c['beta_schedule'], c.get('beta_start', 1e-4), c.get('beta_end', .02), c.get('num_train_timesteps', 1000)), predicts[kind]
 
 # %% ../../nbs/library/networks/diffusers.ipynb #1ef90de9
@@ -86,15 +87,15 @@ def diffusers_unet(
 ) -> nn.Module: # a UNet2DModel, float32
     "A diffusers UNet from its folder; one-line errors."
     config, weights = read_config(folder/'config.json', 'model configuration'), folder/'diffusion_pytorch_model.safetensors'
-    if config.get('_class_name') != 'UNet2DModel': raise ValueError(f'{folder} holds a {config.get("_class_name")}, not a UNet2DModel')
-    if config.get('class_embed_type'): raise ValueError(f'{folder}: class_embed_type {config["class_embed_type"]!r} is not known here')
-    if config.get('in_channels') != config.get('out_channels'): raise ValueError(f'{folder}: the model must return as many channels as it takes')
+    if config.get('_class_name') != 'UNet2DModel': raise CreativityError(f'{folder} holds a {config.get("_class_name")}, not a UNet2DModel')
+    if config.get('class_embed_type'): raise CreativityError(f'{folder}: class_embed_type {config["class_embed_type"]!r} is not known here')
+    if config.get('in_channels') != config.get('out_channels'): raise CreativityError(f'{folder}: the model must return as many channels as it takes')
     if not weights.exists(): raise FileNotFoundError(f'no {weights}: weights must be safetensors, pickles are not read')
     try: from diffusers import UNet2DModel
     except ImportError: raise ImportError("from_diffusers needs the library diffusers: pip install 'creativity[diffusers]'") from None
     try:
         with torch.random.fork_rng(devices=[]): net = UNet2DModel.from_config(config)
-    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as e: raise ValueError(f'{folder}/config.json describes no UNet2DModel: {e}') from None
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as e: raise CreativityError(f'{folder}/config.json describes no UNet2DModel: {e}') from None
     net.load_state_dict(read_weights(weights, net))
     return net
 

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ..errors import CreativityError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -96,8 +97,8 @@ class Recipe:
 
     def __post_init__(self):
         check_architecture(steps=self.steps, batch=self.batch, warmup=self.warmup)
-        if not 0 < self.lr < 1 or not 0 <= self.ema < 1: raise ValueError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
-        if not 0 <= self.high_noise <= 1: raise ValueError(f'high_noise must be a share from 0 to 1, got {self.high_noise}')
+        if not 0 < self.lr < 1 or not 0 <= self.ema < 1: raise CreativityError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
+        if not 0 <= self.high_noise <= 1: raise CreativityError(f'high_noise must be a share from 0 to 1, got {self.high_noise}')
 
     def rate(self, step):
         "Learning rate of a step, counted from 0."
@@ -211,9 +212,9 @@ def read_state(
     "The JSON part of a checkpoint."
     try:
         with safe_open(path, 'pt') as f: state = dict(json.loads(f.metadata()['state']))
-        if missing := {'step', 'seconds', 'curve', 'recipe', 'args', 'data'} - set(state): raise ValueError(f'it lacks {sorted(missing)[0]}')
+        if missing := {'step', 'seconds', 'curve', 'recipe', 'args', 'data'} - set(state): raise CreativityError(f'it lacks {sorted(missing)[0]}')
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
-        raise ValueError(f'{path} is not a checkpoint of this package: {e}') from None
+        raise CreativityError(f'{path} is not a checkpoint of this package: {e}') from None
     return state
 
 # %% ../../nbs/library/networks/train.ipynb #9443385f
@@ -251,7 +252,7 @@ def begin_with(
     if begin is None: return dict(name=None, sha256=None, images_seen=None, curve=None)
     first, size = load_network(begin), lambda net: (type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'})
     if size(first.net) != size(net):
-        raise ValueError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
+        raise CreativityError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
     net.load_state_dict(first.net.state_dict())
     return {k: first.card.get(k) for k in ('name', 'sha256')} | dict(images_seen=total_seen(first.card), curve=whole_curve(first.card))
 
@@ -266,9 +267,9 @@ def check_same_run(
     old, new = flat(stored), flat(facts)
     for k, v in new.items():
         if k != 'recipe steps' and old.get(k) != v:
-            raise ValueError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was asked for: ask for the same or choose another folder')
+            raise CreativityError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was asked for: ask for the same or choose another folder')
     if new['recipe steps'] < stored['step']:
-        raise ValueError(f'{folder} holds a run of {stored["step"]} steps, but {new["recipe steps"]} were asked for: ask for as many or more, or choose another folder')
+        raise CreativityError(f'{folder} holds a run of {stored["step"]} steps, but {new["recipe steps"]} were asked for: ask for as many or more, or choose another folder')
 
 # %% ../../nbs/library/networks/train.ipynb #22da5fff
 def resume(
@@ -328,7 +329,7 @@ def run_steps(
             bar.update(batch)
             if trainer.step % 20 == 0 or trainer.step == n:
                 recent = torch.stack(losses[-100:]).mean().item()
-                if not math.isfinite(recent): raise ValueError(f'the loss is not finite at step {trainer.step}: use a smaller lr')
+                if not math.isfinite(recent): raise CreativityError(f'the loss is not finite at step {trainer.step}: use a smaller lr')
                 bar.set_postfix(loss=f'{recent:.4f}', refresh=False)
             trainer.seconds = time.time() - begun
             if trainer.step % gap == 0 or trainer.step == n:
@@ -393,7 +394,7 @@ def training_images(
     subset: bool = False, # the images in the package instead of the full set in the cache
 ) -> Images: # a folder's central squares of 32 pixels, without labels
     "The images that a network is trained on, and a machine made of; a one-line error if they are not there."
-    if is_own(data) and subset: raise ValueError(f'{data} holds images of your own: there is no subset of them in the package')
+    if is_own(data) and subset: raise CreativityError(f'{data} holds images of your own: there is no subset of them in the package')
     if is_own(data): return load_folder(Path(data), n=n)
     try: return load(str(data), n=n, full=not subset)
     except FileNotFoundError as e:
@@ -409,12 +410,12 @@ def network_images(
 ): # `Images`
     "The images for machines that are to be compared with a network; ValueError if it is conditional and they have no labels."
     name = data or net.card.get('data', {}).get('name')
-    if not name: raise ValueError('the card does not say which images the network was trained on: give --data')
+    if not name: raise CreativityError('the card does not say which images the network was trained on: give --data')
     try: d = training_images(name, n, subset)
     except (FileNotFoundError, ValueError) as e:
         if data or n == 0: raise
         raise type(e)(f'{e}; the network was trained on {name}: say with --data where they are') from None
-    if net.classes and d.y is None: raise ValueError(f'the network is conditional, but the images of {d.name} have no labels')
+    if net.num_classes and d.y is None: raise CreativityError(f'the network is conditional, but the images of {d.name} have no labels')
     return d
 
 # %% ../../nbs/library/networks/train.ipynb #d78b2f48
@@ -422,7 +423,7 @@ def hold_out(
     data: Images, # at least two
 ) -> tuple[Images, Images]: # for training, held out
     "Hold out the first tenth, at most 256, of all images or of every class; never all of a class, but of at least one class an image."
-    if len(data) < 2: raise ValueError(f'one image is too few: {data.name} must have some to train on and some to hold out')
+    if len(data) < 2: raise CreativityError(f'one image is too few: {data.name} must have some to train on and some to hold out')
     n, y = max(1, min(256, len(data)//10)), torch.zeros(len(data), dtype=torch.int64) if data.y is None else data.y.cpu()
     of_class = [(y == c).nonzero()[:, 0] for c in y.unique()]
     held = torch.cat([i[:len(i)*n//len(data)] for i in of_class])
@@ -444,8 +445,8 @@ def training_sets(
     if held_out is None and named: held_out = load(data.name, 'test', n=256, full=full)
     if held_out is None: data, held_out = hold_out(data)
     for d in (data, held_out):
-        if conditional and d.y is not None and d.y.min() < 0: raise ValueError(f'labels must be 0 or more, got {d.y.min()}')
-    if data.x.shape[1:] != held_out.x.shape[1:]: raise ValueError('held-out images must have the shape of the training images')
+        if conditional and d.y is not None and d.y.min() < 0: raise CreativityError(f'labels must be 0 or more, got {d.y.min()}')
+    if data.x.shape[1:] != held_out.x.shape[1:]: raise CreativityError('held-out images must have the shape of the training images')
     conditional = conditional and data.y is not None
     return [replace(d, x=d.x.to(device), y=d.y.to(device) if conditional else None) for d in (data, held_out)]
 
@@ -501,8 +502,8 @@ def train(
     **changes, # arguments of ResNet or UNet, over the preset's
 ) -> Network: # with the averaged weights, also saved as network.safetensors and network.json in `out`
     "Train a network to predict noise. Killed and started again it goes on, to the same weights. (Long: all that a run can vary.)"
-    if steps is None and minutes is None: raise ValueError('say how long: steps, minutes or both')
-    if minutes is not None and not 0 < minutes < math.inf: raise ValueError(f'minutes must be above 0, got {minutes}')
+    if steps is None and minutes is None: raise CreativityError('say how long: steps, minutes or both')
+    if minutes is not None and not 0 < minutes < math.inf: raise CreativityError(f'minutes must be above 0, got {minutes}')
     if stop is not None: check_architecture(stop=stop)
     recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed, high_noise=high_noise), how_told(data, full, device, schedule, changes)
     path = writable_folder(out)/'checkpoint.safetensors'
@@ -515,4 +516,4 @@ def train(
     trainer.recipe = replace(recipe, steps=steps)
     facts = dict(resume(trainer, path, run_facts(trainer, arch) | dict(begin=first)), how=how)
     run_steps(trainer, path, facts, held_out, minutes, stop, progress, every)
-    return save_network(trainer.mean, path.with_name('network.safetensors'), make_card(read_state(path), name, preset, data.classes))
+    return save_network(trainer.mean, path.with_name('network.safetensors'), make_card(read_state(path), name, preset, data.class_names))

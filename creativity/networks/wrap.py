@@ -9,6 +9,7 @@ __all__ = ['to_x0', 'check_label', 'Model', 'from_noise', 'from_x0', 'from_v', '
 from collections.abc import Callable
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 
 from creativity.diffusion import (
@@ -28,10 +29,10 @@ def check_label(
 ) -> int|Tensor|None: # the label
     "Refuse a label where none is taken, a missing one, and one out of range."
     if classes is None: return label
-    if classes == 0 and label is not None: raise ValueError('this network knows no classes: leave the label out')
-    if classes and label is None: raise ValueError(f'this network is conditional: give a label from 0 to {classes - 1}')
+    if classes == 0 and label is not None: raise CreativityError('this network knows no classes: leave the label out')
+    if classes and label is None: raise CreativityError(f'this network is conditional: give a label from 0 to {classes - 1}')
     if classes and not ((torch.as_tensor(label) >= 0) & (torch.as_tensor(label) < classes)).all():
-        raise ValueError(f'label must be from 0 to {classes - 1}, got {label}')
+        raise CreativityError(f'label must be from 0 to {classes - 1}, got {label}')
     return label
 
 # %% ../../nbs/library/networks/wrap.ipynb #86eda03c
@@ -49,20 +50,20 @@ class Model(Denoiser):
     ):
         if not callable(f): raise TypeError(f'f must be a function f(x, t, label), got {type(f).__name__}')
         if not isinstance(schedule, Schedule): raise TypeError(f'schedule must be a Schedule, got {type(schedule).__name__}')
-        if predicts not in to_x0: raise ValueError(f'predicts must be one of {list(to_x0)}, got {predicts!r}')
-        self.f, self.schedule, self.shape, self.predicts, self.classes = f, schedule, shape, predicts, classes
+        if predicts not in to_x0: raise CreativityError(f'predicts must be one of {list(to_x0)}, got {predicts!r}')
+        self.f, self.schedule, self.shape, self.predicts, self.num_classes = f, schedule, shape, predicts, classes
 
     def predict(self, x, t, label=None):
         "What `f` says of noisy images `x`, checked."
         t, label = check_input(x, t, label, self.shape)
-        t, label = t.to(x.dtype).to(x.device).expand(len(x)), check_label(label, self.classes)
+        t, label = t.to(x.dtype).to(x.device).expand(len(x)), check_label(label, self.num_classes)
         out = self.f(x, t, None if label is None else torch.as_tensor(label, device=x.device).expand(len(x)))
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(f'the network must return a tensor of shape {tuple(x.shape)}, got {got}')
+            raise CreativityError(f'the network must return a tensor of shape {tuple(x.shape)}, got {got}')
         if not out.is_floating_point() or out.device != x.device:
-            raise ValueError(f'the network must return real numbers on {x.device}, got {out.dtype} on {out.device}')
-        if not torch.isfinite(out).all(): raise ValueError('the network returned NaN or Inf')
+            raise CreativityError(f'the network must return real numbers on {x.device}, got {out.dtype} on {out.device}')
+        if not torch.isfinite(out).all(): raise CreativityError('the network returned NaN or Inf')
         return out.to(x.dtype)
 
     def denoise(self, x, t, label=None):

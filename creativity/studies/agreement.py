@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ..errors import CreativityError
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -124,8 +125,8 @@ def three_machines(
     scales: Scales, # window widths
 ) -> dict[str, Machine]: # 'bbELS', 'LS' and 'IS'
     "The machines of a study of a zero-padded network."
-    d = load(net.card['data']['name'], n=images*(net.classes or 1))
-    y = d.y if net.classes else None
+    d = load(net.card['data']['name'], n=images*(net.num_classes or 1))
+    y = d.y if net.num_classes else None
     return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine), ('IS', ISMachine))}
 
 # %% ../../nbs/studies/agreement.ipynb #be38e8a8
@@ -207,7 +208,7 @@ def make_study(
     "What the agreement of network and machines depends on: make a study and write it."
     made = dict(size=size_study, widths=widths_study, steps=steps_study,
                 training=lambda: training_study(train_stages(out/'stages') | {11000: 'fashion_mnist-resnet'}))
-    if study not in made: raise ValueError(f'no study {study!r}: choose {", ".join(made)}')
+    if study not in made: raise CreativityError(f'no study {study!r}: choose {", ".join(made)}')
     out = writable_folder(out)
     record = run_study(made[study](), seeds, out/study)
     record['command'] = f'python -m creativity.compare {study} --seeds {seeds}'

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,7 +36,7 @@ def far_share(
 ) -> float: # share of the mass outside
     "How much of a receptive field lies outside a window; ValueError if it has no mass."
     H, W, r = *m.shape, k//2
-    if m.sum() <= 0: raise ValueError('the receptive field has no mass')
+    if m.sum() <= 0: raise CreativityError('the receptive field has no mass')
     return 1 - float(m[max(H//2 - r, 0):H//2 + r + 1, max(W//2 - r, 0):W//2 + r + 1].sum()/m.sum())
 
 # %% ../../nbs/studies/attention.ipynb #23940ecc
@@ -65,7 +66,7 @@ def attention_machines(
 ) -> dict[str, Denoiser]: # name -> machine
     "The machines that are compared with a CIFAR-10 network: local ones, the ideal score, and those that hear from afar."
     d = load('cifar10', label=label)
-    if not 1 <= images <= len(d): raise ValueError(f'images must be from 1 to {len(d)}, got {images}')
+    if not 1 <= images <= len(d): raise CreativityError(f'images must be from 1 to {len(d)}, got {images}')
     x, y = d.x[:images], d.y[:images]
     widths = published_scales('cifar10-resnet' if 'attention' in network else network) # as the paper does it
     bbels, ideal = BBELSMachine(x, y, scales=widths), ISMachine(x, y)
@@ -104,9 +105,9 @@ def run_study(
     result: str = 'attention.json', # where the numbers go
 ) -> None:
     "Compare networks with and without attention with machines that are local and with some that are not; about 6 s a seed and network."
-    if seeds < 1: raise ValueError(f'seeds must be at least 1, got {seeds}')
+    if seeds < 1: raise CreativityError(f'seeds must be at least 1, got {seeds}')
     nets, rows, times = {n: load_network(n) for n in networks.split(',')}, {}, (.1, .3, .5, .7, .9)
-    if any(n.shape != (3, 32, 32) or not n.classes for n in nets.values()): raise ValueError('the networks must be conditional, for CIFAR-10')
+    if any(n.shape != (3, 32, 32) or not n.num_classes for n in nets.values()): raise CreativityError('the networks must be conditional, for CIFAR-10')
     for name in nets: attention_machines(name, 0, images)
     held_out = load('cifar10', 'test', n=10).x
     for name, net in nets.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -38,7 +39,7 @@ def garment_box(
 ) -> tuple[int, int, int, int]: # first and end row, first and end column
     "The rectangle around what is not black; ValueError for an empty image."
     m = (im + 1)/2 > .1
-    if not m.any(): raise ValueError('the image is empty')
+    if not m.any(): raise CreativityError('the image is empty')
     r, c = m.any(1).nonzero()[:, 0], m.any(0).nonzero()[:, 0]
     return int(r[0]), int(r[-1]) + 1, int(c[0]), int(c[-1]) + 1
 
@@ -82,9 +83,9 @@ def study_pair(
     garment: str = 'Trouser', # class
 ) -> tuple[Denoiser, Machine, int]: # network, machine, label
     "The Fashion-MNIST ResNet, and the bbELS machine of a class with the scales calibrated on that network."
-    if garment not in garments: raise ValueError(f'no garment {garment!r}: choose {", ".join(garments)}')
+    if garment not in garments: raise CreativityError(f'no garment {garment!r}: choose {", ".join(garments)}')
     d = load('fashion_mnist', label=garment)
-    if not 1 <= images <= len(d): raise ValueError(f'images must be from 1 to {len(d)}, got {images}')
+    if not 1 <= images <= len(d): raise CreativityError(f'images must be from 1 to {len(d)}, got {images}')
     machine = BBELSMachine(d.x[:images], d.y[:images], scales=calibrated_scales('fashion_mnist-resnet'))
     return load_network('fashion_mnist-resnet'), machine, int(d.y[0])
 
@@ -137,7 +138,7 @@ def read_images(
     "A finished seed; ValueError if the file is damaged."
     try:
         with np.load(path, allow_pickle=False) as z: return {n: z[n] for n in z.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e: raise ValueError(f'{path} is damaged, delete it: {e}') from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e: raise CreativityError(f'{path} is damaged, delete it: {e}') from None
 
 # %% ../../nbs/studies/limbs.ipynb #e7cdd3e2
 def finish_seeds(
@@ -198,7 +199,7 @@ def run_study(
     result: str = 'limbs.json', # where the counts go
 ) -> None:
     "Count limbs in real images and in what network and machines make of many seeds; 2 to 5 s for each seed and garment."
-    if seeds < 1: raise ValueError(f'seeds must be at least 1, got {seeds}')
+    if seeds < 1: raise CreativityError(f'seeds must be at least 1, got {seeds}')
     names = list(garments) if garment == 'all' else [garment]
     for name in names: study_pair(images, name) # refuse before long work
     rows = {name: study_garment(name, seeds, images, Path(out)) for name in names}

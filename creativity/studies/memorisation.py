@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -58,7 +59,7 @@ def scales_at_n_eff(
     seed: int = 0, # of the noise
 ) -> list[int]: # `steps` odd window widths, lowest noise first
     "Scales without a network: at each step the widest window that leaves a pixel `level` candidates, else the narrowest."
-    if level < 1: raise ValueError(f'level must be at least 1, got {level}')
+    if level < 1: raise CreativityError(f'level must be at least 1, got {level}')
     widths = sorted(machine.check_width(k) for k in widths)
     found = n_eff_diagram(machine, images, [(i + 1)/steps for i in range(steps)], widths, label, seed)
     return [max([k for k, n in zip(widths, row, strict=True) if n >= level], default=widths[0]) for row in found.tolist()]
@@ -75,7 +76,7 @@ def run_memorisation(
     "N_eff for growing dictionaries, and flows whose windows are too wide late or too narrow early; Fashion-MNIST ResNet."
     writable_folder(Path(out).parent)
     d, network = load('fashion_mnist', label=label, full=full), load_network('fashion_mnist-resnet')
-    query, y = load('fashion_mnist', 'test', label=label, n=1).x, load('fashion_mnist', n=1).classes.index(label)
+    query, y = load('fashion_mnist', 'test', label=label, n=1).x, load('fashion_mnist', n=1).class_names.index(label)
     sizes = [n for n in (20, 100, 500, 2000, 6000) if n <= len(d)]
     diagram = {n: n_eff_diagram(BBELSMachine(d.x[:n]), query, memory_times, memory_widths).tolist() for n in tqdm(sizes, 'diagrams')}
     machine = BBELSMachine(load('fashion_mnist', label=label, n=images).x, schedule=network.schedule)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from ..errors import CreativityError
 from matplotlib.animation import PillowWriter
 from torch import Tensor
 from tqdm import tqdm
@@ -80,8 +81,8 @@ def gif_path(
     path: str|Path, # of an animation to come
 ) -> Path: # the same
     "ValueError unless an animation can be written there."
-    if Path(path).suffix != '.gif': raise ValueError(f'{path} must end in .gif')
-    if not Path(path).parent.is_dir(): raise ValueError(f'there is no folder {Path(path).parent}')
+    if Path(path).suffix != '.gif': raise CreativityError(f'{path} must end in .gif')
+    if not Path(path).parent.is_dir(): raise CreativityError(f'there is no folder {Path(path).parent}')
     return Path(path)
 
 # %% ../../nbs/studies/mosaic.ipynb #fb1bc039

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -43,9 +44,9 @@ def dependences(
     "Place dependence of a network and its machines against noise."
     name, zeros = net.card['data']['name'], net.net.args['padding'] == 'zeros'
     asked, label = load(name, 'test', n=queries), None
-    if net.classes: label = asked.y
+    if net.num_classes: label = asked.y
     noise = seed_noise(range(queries), net.shape)
-    machines = local_machines(net, load(name, n=images*(net.classes or 10))) if zeros else {}
+    machines = local_machines(net, load(name, n=images*(net.num_classes or 10))) if zeros else {}
     noisy = {t: add_noise(asked.x, noise, t, net.schedule) for t in times}
     return {who: [round(place_dependence(d, x, t, label), 6) for t, x in noisy.items()] for who, d in dict(network=net, **machines).items()}
 
@@ -55,7 +56,7 @@ def local_machines(
     d: Images, # training images
 ) -> dict[str, Denoiser]: # 'bbELS' and 'LS'
     "The two machines that differ in whether a pixel knows its place."
-    y, scales = d.y if net.classes else None, calibrated_scales(net.card['name'])
+    y, scales = d.y if net.num_classes else None, calibrated_scales(net.card['name'])
     return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine))}
 
 # %% ../../nbs/studies/place.ipynb #812e6c08
@@ -83,8 +84,8 @@ def study_images(
     full: bool, # from the full set in the cache
 ) -> Images: # training images
     "The dictionary of a study; ValueError if there are not so many images."
-    if images < 1: raise ValueError(f'images must be at least 1, got {images}')
-    return load(net.card['data']['name'], n=images*(net.classes or 1), full=full)
+    if images < 1: raise CreativityError(f'images must be at least 1, got {images}')
+    return load(net.card['data']['name'], n=images*(net.num_classes or 1), full=full)
 
 # %% ../../nbs/studies/place.ipynb #01558c7f
 def study_network(
@@ -133,9 +134,9 @@ def run_study(
     result: str = 'place.json', # where the numbers go
 ) -> None:
     "Ask networks whether they know the place, and machines that do or do not; with 1,000 images half a minute for a seed and network."
-    if min(seeds, limb_seeds) < 1: raise ValueError(f'seeds must be at least 1, got {min(seeds, limb_seeds)}')
+    if min(seeds, limb_seeds) < 1: raise CreativityError(f'seeds must be at least 1, got {min(seeds, limb_seeds)}')
     chosen = {n: load_network(n) for n in networks.split(',')}
-    if any(n.net.args['padding'] != 'zeros' for n in chosen.values()): raise ValueError('the networks must be zero-padded')
+    if any(n.net.args['padding'] != 'zeros' for n in chosen.values()): raise CreativityError('the networks must be zero-padded')
     for net in chosen.values(): study_images(net, images, full) # refuse before long work
     rows = {n: study_network(n, seeds, images, full, Path(out)/f'{n}-{images}') for n in chosen}
     dependence = {n: dependences(load_network(n)) for n in tqdm(calibrated_networks(), 'place', delay=2, leave=False)}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ..errors import CreativityError
 from matplotlib.figure import Figure
 
 import creativity
@@ -54,7 +55,7 @@ def split_row(
     row: str, # '<data>-<arch>', a key of `published`
 ) -> tuple[str, str]: # data and architecture
     "A row's name in its two parts; ValueError if there is no such row."
-    if row not in published: raise ValueError(f'no row {row!r}: choose {", ".join(published)}')
+    if row not in published: raise CreativityError(f'no row {row!r}: choose {", ".join(published)}')
     return tuple(row.split('-', 1))
 
 # %% ../../nbs/studies/table.ipynb #81fb6f96
@@ -69,9 +70,9 @@ def row_network(
         if network: raise
         raise FileNotFoundError(f'the network {row!r} is not in the package: give its weights with --network PATH') from e
     want, seen = dict(padding='zeros', attention=False) | args, net.card.get('data', {}).get('name')
-    if seen in SETS and seen != split_row(row)[0]: raise ValueError(f'the row {row!r} is about {split_row(row)[0]}, but the network was trained on {seen}')
+    if seen in SETS and seen != split_row(row)[0]: raise CreativityError(f'the row {row!r} is about {split_row(row)[0]}, but the network was trained on {seen}')
     if type(net.net).__name__ != kind or any(net.net.args.get(k, False) != v for k, v in want.items()):
-        raise ValueError(f'the row {row!r} is about {split_row(row)[1]}, but the network is {type(net.net).__name__} {net.net.args}')
+        raise CreativityError(f'the row {row!r} is about {split_row(row)[1]}, but the network is {type(net.net).__name__} {net.net.args}')
     return net
 
 # %% ../../nbs/studies/table.ipynb #995b2393
@@ -103,8 +104,8 @@ def row_machines(
     scales: Sequence[int], # window widths, lowest noise first
 ) -> dict[str, Machine]: # 'ELS', 'LS' and 'IS'
     "The machines of a row; only a conditional network needs the labels."
-    els, y = (ELSMachine if net.net.args['padding'] == 'circular' else BBELSMachine), d.y if net.classes else None
-    if net.classes and d.y is None: raise ValueError(f'the network is conditional, but the images of {d.name} have no labels')
+    els, y = (ELSMachine if net.net.args['padding'] == 'circular' else BBELSMachine), d.y if net.num_classes else None
+    if net.num_classes and d.y is None: raise CreativityError(f'the network is conditional, but the images of {d.name} have no labels')
     return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('ELS', els), ('LS', LSMachine), ('IS', ISMachine))}
 
 # %% ../../nbs/studies/table.ipynb #ddec5b06
@@ -176,11 +177,11 @@ def measure(
     "Measure one row from weights and images."
     net, (scales, whence), d = row_network(row, network), row_scales(row, network), row_images(row, data, n, subset)
     machines = row_machines(net, d, scales)
-    used = min(s.stop - s.start for s in machines['ELS'].classes.values()) if net.classes else len(d)
+    used = min(s.stop - s.start for s in machines['ELS'].class_slices.values()) if net.num_classes else len(d)
     how = dict(network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=subset,
         images=len(d), candidates_from=used, machines={k: type(m).__name__ for k, m in machines.items()}, scales=list(scales),
         scales_from=whence, steps=steps, network_steps=network_steps, version=creativity.__version__)
-    ids, known = range(seed, seed + (seeds or (100 if net.classes else 25))), stored_row(row, how) if extend else None
+    ids, known = range(seed, seed + (seeds or (100 if net.num_classes else 25))), stored_row(row, how) if extend else None
     fresh = [i for i in ids if not known or i not in known['seeds']]
     if not fresh: return known
     c = compare(net, {**machines, rider: net}, fresh, steps, network_steps, out=out, progress=progress)
@@ -215,7 +216,7 @@ def read_table(
             found = dict(json.loads(p.read_text(encoding='utf-8')))
             for r in found.values(): summary(r), summary(r, few=True)
             rows |= found
-        except (ValueError, TypeError, KeyError, AttributeError) as e: raise ValueError(f'{p} is damaged, delete it: {e}') from None
+        except (ValueError, TypeError, KeyError, AttributeError) as e: raise CreativityError(f'{p} is damaged, delete it: {e}') from None
     return {row: rows[row] for row in published if row in rows}
 
 # %% ../../nbs/studies/table.ipynb #502920ff
@@ -368,7 +369,7 @@ def quick_table(
     "Four seeds for each network in the package, with dictionaries of 30 images (of 60 where there are no classes)."
     rows, have = {}, calibrated_networks()
     for row in only or [r for r in published if r in have]:
-        n = 300 if row_network(row).classes else 60
+        n = 300 if row_network(row).num_classes else 60
         rows[row] = measure(row, n=n, subset=True, seeds=4, out=out and Path(out)/row, progress=progress)
         if progress: print(f'{row_title(row)}: r of ELS {summary(rows[row])["ELS"]["r"][0]:.2f}, of IS {summary(rows[row])["IS"]["r"][0]:.2f}', flush=True)
     return rows

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 
 from .ideal import Belief, ideal_belief, ideal_mean
@@ -83,7 +84,7 @@ def els_belief(
 ) -> Belief: # all of float64
     "ELS: every pixel compares its k×k window, wrapping at the border, with training windows from every place."
     x, data, (H, W), r = x.double(), data.double(), data.shape[2:], radius(k)
-    if not wrapped and k > min(H, W): raise ValueError(f'no {k}×{k} window fits inside a {H}×{W} image: use wrapped=True')
+    if not wrapped and k > min(H, W): raise CreativityError(f'no {k}×{k} window fits inside a {H}×{W} image: use wrapped=True')
     d, edge = torch.arange(-r, r + 1), 0 if wrapped else r
     windows, *candidates = dictionary(data, torch.arange(edge, H - edge), torch.arange(edge, W - edge), d, d)
     belief, windows = Belief.empty(*x.shape), a*windows

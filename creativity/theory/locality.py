@@ -9,6 +9,7 @@ __all__ = ['radius', 'window', 'local_belief', 'local_mean']
 from itertools import product
 
 import torch
+from ..errors import CreativityError
 from torch import Tensor
 
 from .ideal import Belief
@@ -18,7 +19,7 @@ def radius(
     k: int, # window width
 ) -> int: # k//2
     "How far a k×k window reaches from its centre; ValueError unless `k` is odd and positive."
-    if k != int(k) or k < 1 or k%2 == 0: raise ValueError(f'a window width k must be odd and at least 1, got {k}')
+    if k != int(k) or k < 1 or k%2 == 0: raise CreativityError(f'a window width k must be odd and at least 1, got {k}')
     return int(k)//2
 
 # %% ../../nbs/course/04_locality.ipynb #267c45ec
