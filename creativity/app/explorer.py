@@ -15,6 +15,8 @@ from itertools import product
 
 import matplotlib
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 import torch
 from ..errors import CreativityError
 from ipywidgets import HTML, Checkbox, Dropdown, HBox, Image, IntSlider, Layout, VBox
