@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from creativity.diffusion import CosineSchedule
 from creativity.engine import stream as engine
-from creativity.engine.margins import TOGETHER, content_boxes, split_work, clip_plan
-from creativity.engine.plan import Plan, els_rule, bbels_rule, pad, els_inside_rule
+from creativity.engine.margins import TOGETHER, clip_plan, content_boxes, split_work
+from creativity.engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, pad
 from creativity.engine.stream import sums_shared
 from creativity.engine.sums import SoftmaxSums, sums_torch
 from creativity.engine.sweep import sweep
