@@ -11,6 +11,7 @@ _ROOMS = {
     'data.own': ['load_arrays', 'load_folder'],
     'diffusion': ['CosineSchedule', 'Denoiser', 'EDMSchedule', 'LinearSchedule', 'Schedule', 'sample', 'samples'],
     'errors': ['CreativityError'],
+    'machines.rivals': ['WienerMachine'],
     'machines.whole': ['ESMachine', 'ISMachine'],
     'machines.widths': ['calibrated_scales', 'published_scales'],
     'machines.windows': ['BBELSMachine', 'ELSMachine', 'LSMachine', 'Machine'],
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         CosineSchedule, Denoiser, EDMSchedule, LinearSchedule, Schedule, sample, samples,
     )
     from creativity.errors import CreativityError
+    from creativity.machines.rivals import WienerMachine
     from creativity.machines.whole import ESMachine, ISMachine
     from creativity.machines.widths import calibrated_scales, published_scales
     from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
