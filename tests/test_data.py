@@ -33,7 +33,6 @@ from creativity.data.images import (
 from creativity.data.own import load_arrays, load_folder
 from creativity.data.sets import SETS, cache_dir, fetch, is_there, read_subset, write_npz
 from creativity.data.show import image_grid, save_grid, show_images
-from creativity.files import write_atomic
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent/'shared'/'data'
@@ -403,16 +402,6 @@ def test_own_format_of_an_official_set_is_checked(cache, small):
     assert len(load('mnist', full=True)) == 50
     write_npz('mnist', 'train', images[::-1], labels)      # carries a right digest, but not MNIST's
     with pytest.raises(ValueError, match='not from the official MNIST'): load('mnist', full=True)
-
-
-def test_write_atomic(tmp_path):
-    path = write_atomic(tmp_path/'new'/'a.txt', lambda f: f.write(b'whole'))
-    def stop(f):
-        f.write(b'half')
-        raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): write_atomic(path, stop)
-    assert path.read_bytes() == b'whole'
-    assert list(path.parent.iterdir()) == [path]
 
 
 # --- downloads -----------------------------------------------------------------------------------------------------

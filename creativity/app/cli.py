@@ -166,7 +166,7 @@ def run_sample(
     from creativity.data.sets import SETS, set_name
     from creativity.data.show import save_grid
     from creativity.diffusion import sample, samplers
-    from creativity.files import writable_folder, write_atomic
+    from creativity.files import writable_folder, write_arrays
     from creativity.machines.widths import read_widths
     kind, published = machine_class(machine), set_name(data) if set_name(data) in SETS else 'cifar10'
     widths = k if k is not None else read_widths(scales or f'{published}-resnet')
@@ -176,7 +176,7 @@ def run_sample(
     facts = dict(version=creativity.__version__, machine=kind.__name__, data=d.name, label=label or '', training_images=len(d),
                  seeds=np.arange(seed, seed + seeds), steps=steps, scales=widths, method=method)
     wrote([save_grid(x, out/'samples.png'),
-           write_atomic(out/'samples.npz', lambda f: np.savez_compressed(f, images=x.numpy(), **facts))])
+           write_arrays(out/'samples.npz', dict(facts, images=x, range=(-1, 1)))])
 
 # %% ../../nbs/library/app/cli.ipynb #1942020d
 @command('creativity data fashion_mnist', argument='name')

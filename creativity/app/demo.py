@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['nearest_image', 'Run', 'run', 'agreement', 'show_image', 'overview_figure', 'top_sources', 'mark_places',
            'provenance_figure', 'pick', 'two_moments', 'n_eff_by_step', 'flow_figure', 'spread', 'table_row',
-           'table_cells', 'markdown_table', 'demo_table', 'figure_file', 'text_file', 'demo_data', 'demo_runs',
-           'demo_rows', 'agreement_table', 'demo_overview', 'demo_figures', 'demo']
+           'table_cells', 'markdown_table', 'demo_table', 'demo_data', 'demo_runs', 'demo_rows', 'agreement_table',
+           'demo_overview', 'demo_figures', 'demo']
 
 # %% ../../nbs/library/app/demo.ipynb #a0d31e5a
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ import creativity
 from ..data.find import load
 from ..data.images import Images, to_uint8
 from ..diffusion import State, sample, samples
-from ..files import writable_folder, write_atomic
+from ..files import writable_folder, write_arrays, write_figure, write_json, write_text
 from ..machines.whole import ISMachine
 from ..machines.widths import published_scales
 from ..machines.windows import BBELSMachine, LSMachine, Machine
@@ -263,24 +262,6 @@ def demo_table(
     head = ['', 'r', 'distance', 'least', 'most', *(f'N_eff t={t:.2f}' for t in times), 'seconds', 'peak MiB']
     return markdown_table([head, *(table_cells(name, r, times) for name, r in rows.items())])
 
-# %% ../../nbs/library/app/demo.ipynb #cd2f566c
-def figure_file(
-    fig: Figure, # is closed
-    path: Path, # .png
-) -> Path: # `path`
-    "Write a figure, whole or not at all."
-    write_atomic(path, lambda f: fig.savefig(f, format='png', dpi=150))
-    plt.close(fig)
-    return path
-
-# %% ../../nbs/library/app/demo.ipynb #55ad1d1c
-def text_file(
-    text: str, # content
-    path: Path, # any
-) -> Path: # `path`
-    "Write a text, whole or not at all."
-    return write_atomic(path, lambda f: f.write(text.encode()))
-
 # %% ../../nbs/library/app/demo.ipynb #3f7fac8e
 def demo_data(
     images: int = 150, # training images of each class
@@ -385,6 +366,6 @@ def demo(
     arrays = dict({name: r.x for name, r in runs.items()}, network=trained, labels=labels, seeds=seeds, training=to_uint8(d.x),
                   training_labels=d.y, provenance_image=b.image, provenance_place=b.place, provenance_weight=b.weight)
     figures = demo_figures(trained, runs, machine, d, labels)
-    return [*(figure_file(f, out/name) for name, f in figures.items()),
-            text_file(table + '\n', out/'table.md'), text_file(json.dumps(facts, indent=1) + '\n', out/'table.json'),
-            write_atomic(out/'images.npz', lambda f: np.savez_compressed(f, **{k: np.asarray(v) for k, v in arrays.items()}))]
+    return [*(write_figure(out/name, f) for name, f in figures.items()),
+            write_text(out/'table.md', table), write_json(out/'table.json', facts),
+            write_arrays(out/'images.npz', arrays)]

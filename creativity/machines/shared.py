@@ -28,7 +28,7 @@ from ..data.show import save_grid
 from ..diffusion import sample
 from ..engine.stream import needs_float64
 from ..engine.sums import SoftmaxSums
-from ..files import brief, write_atomic
+from ..files import brief, write_atomic, write_json
 from .whole import WholeMachine
 from .windows import Machine
 
@@ -205,7 +205,7 @@ def same_run(
     "Go on in a folder only with the settings that it was begun with; ValueError that says what differs."
     path = Path(out)/'run.json'
     facts = json.loads(json.dumps(facts))
-    if not path.is_file(): return write_atomic(path, lambda f: f.write((json.dumps(facts, indent=1) + '\n').encode()))
+    if not path.is_file(): return write_json(path, facts)
     try: before = dict(json.loads(path.read_text()))
     except ValueError: raise CreativityError(f'{path} is damaged: remove it or choose another folder') from None
     if bad := [k for k in sorted(facts.keys() | before.keys()) if facts.get(k) != before.get(k)]:

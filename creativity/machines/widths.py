@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import CreativityError
 
-from ..files import asset
+from ..files import asset, read_json
 
 # %% ../../nbs/library/machines/widths.ipynb #b41bed8f
 Scales = int|Sequence[int]|Callable[[float], int]
@@ -35,7 +35,7 @@ def published_scales(
     name: str, # data and network, e.g. 'fashion_mnist-resnet', 'cifar10-unet', 'mnist-resnet-circular'
 ) -> list[int]: # 20 window widths, lowest noise first
     "The window widths that the paper's authors calibrated on their networks and published with their code."
-    scales = json.loads(asset('scales.json').read_text())['scales']
+    scales = read_json(asset('scales.json'))['scales']
     if name not in scales: raise CreativityError(f'no published scales for {name!r}, there are {", ".join(scales)}')
     return scales[name]
 

@@ -32,7 +32,7 @@ from creativity.diffusion import (
     seed_labels,
     start_noise,
 )
-from ..files import writable_folder, write_atomic, write_file
+from ..files import writable_folder, write_atomic, write_json
 from ..machines.whole import WholeMachine
 from ..machines.windows import Machine
 from ..metrics import cosine
@@ -221,5 +221,5 @@ def save_calibration(
     lost = np.median(1 - c.cosines, 0)
     record = dict(format='creativity-scales/1', scales=c.scales, **more, **c.facts, labels=c.labels, best=c.best.tolist(),
                   one_minus_cosine=[[float(f'{v:.4g}') for v in row] for row in lost])
-    write_file(Path(path), (json.dumps(record) + '\n').encode())
+    write_json(Path(path), record, indent=None)
     return Path(path)

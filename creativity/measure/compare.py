@@ -28,7 +28,7 @@ from tqdm import tqdm
 import creativity
 from ..data.images import Images
 from ..diffusion import Denoiser, answer, sample, seed_ids, seed_labels, seed_noise
-from ..files import writable_folder, write_all, write_file
+from ..files import writable_folder, write_all, write_file, write_json
 from ..machines.windows import Machine
 from .provenance import nearest_image
 from ..metrics import bootstrap_interval, higher_is_better, scores
@@ -208,7 +208,7 @@ def open_folder(
         except (ValueError, TypeError) as e: raise CreativityError(f'{path} is damaged, delete it: {e}') from None
         if wrong := [k for k in facts if k != 'version' and not alike(there.get(k), facts[k])]:
             raise CreativityError(f'{out} holds a comparison with another {wrong[0]}: choose another folder')
-    else: write_file(path, (json.dumps(facts, indent=1) + '\n').encode())
+    else: write_json(path, facts)
     return out
 
 # %% ../../nbs/library/measure/compare.ipynb #4674e0d9

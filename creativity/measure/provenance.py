@@ -9,7 +9,6 @@ __all__ = ['colors', 'axis_places', 'correlate', 'PixelBelief', 'pixel_belief', 
            'explain_files']
 
 # %% ../../nbs/library/measure/provenance.ipynb #b7e7bf81
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ import creativity
 from ..data.images import from_uint8, to_uint8
 from ..diffusion import Denoiser, check_input
 from ..engine.plan import Plan, box_sum, pad
-from ..files import writable_folder, write_atomic
+from ..files import write_all
 from ..machines.whole import ESMachine, ISMachine
 from ..machines.windows import ELSMachine, LSMachine, Machine
 from ..theory.equivariance import border_class, border_classes
@@ -397,9 +396,5 @@ def explain_files(
     more: dict|None = None, # further facts, as the file that the image is from
 ) -> list[Path]: # explain.png and explain.json
     "Write an explanation as a picture and as numbers."
-    out, fig = writable_folder(out), explain_figure(e)
-    text = json.dumps((more or {}) | e.facts, indent=1) + '\n'
-    files = [write_atomic(out/'explain.png', lambda f: fig.savefig(f, format='png', dpi=150)),
-             write_atomic(out/'explain.json', lambda f: f.write(text.encode()))]
-    plt.close(fig)
-    return files
+    record = (more or {}) | e.facts
+    return write_all(out, {'explain.png': explain_figure(e), 'explain.json': record})

@@ -18,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from ..diffusion import Schedule, schedule_from_dict
-from ..files import asset, write_file
+from ..files import asset, write_file, write_json
 from .architectures import n_parameters, network_classes
 from .wrap import Model
 
@@ -56,7 +56,7 @@ def save_network(
     weights = to_bytes({k: v.detach().half().cpu().contiguous() for k, v in net.state_dict().items()})
     card = dict(card, parameters=n_parameters(net), sha256=hashlib.sha256(weights).hexdigest())
     write_file(path, weights)
-    write_file(path.with_suffix('.json'), (json.dumps(card, indent=1, ensure_ascii=False) + '\n').encode())
+    write_json(path.with_suffix('.json'), card)
     return load_network(path)
 
 # %% ../../nbs/library/networks/card.ipynb #439774ae

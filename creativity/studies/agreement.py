@@ -22,7 +22,7 @@ import creativity
 from ..data.find import load
 from ..data.images import Images
 from ..diffusion import Denoiser, samples, seed_noise
-from ..files import asset, writable_folder, write_file
+from ..files import asset, read_json, writable_folder, write_json
 from ..machines.whole import ISMachine
 from ..machines.widths import Scales, calibrated_scales, published_scales
 from ..machines.windows import BBELSMachine, LSMachine, Machine
@@ -213,7 +213,7 @@ def make_study(
     record = run_study(made[study](), seeds, out/study)
     record['command'] = f'python -m creativity.compare {study} --seeds {seeds}'
     path = out/f'{study}.json'
-    write_file(path, (json.dumps(record) + '\n').encode())
+    write_json(path, record, indent=None)
     print(f'wrote {path}')
 
 # %% ../../nbs/studies/agreement.ipynb #624faf3c
@@ -230,4 +230,4 @@ def stored_study(
     name: str, # 'size', 'widths', 'steps' or 'training'
 ) -> dict: # as from `run_study`
     "The stored result of `python -m creativity.compare NAME`."
-    return json.loads(asset('studies', f'{name}.json').read_text())
+    return read_json(asset('studies', f'{name}.json'))

@@ -7,7 +7,6 @@ __all__ = ['far_share', 'object_half', 'error_map', 'attention_machines', 'study
            'main']
 
 # %% ../../nbs/studies/attention.ipynb #46165196
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..diffusion import Denoiser, sample, seed_noise
-from ..files import asset, write_file
+from ..files import asset, read_json, write_json
 from ..machines.mix import Blend, SoftWindow
 from ..machines.whole import ISMachine
 from ..machines.widths import published_scales
@@ -116,13 +115,13 @@ def run_study(
                           seeds={m: {k: [round(f[m][k], 5) for f in found] for k in found[0][m]} for m in found[0]})
     facts = dict(command=f'python -m creativity.attention --networks {networks} --seeds {seeds} --images {images}', version=creativity.__version__,
                  torch=torch.__version__, seeds=seeds, images=images, steps=20, times=times, networks=rows)
-    write_file(Path(result), (json.dumps(facts) + '\n').encode())
+    write_json(Path(result), facts, indent=None)
     print(f'wrote {result}')
 
 # %% ../../nbs/studies/attention.ipynb #5572bbe1
 def stored_study() -> dict: # as `run_study` writes it
     "The stored result of `python -m creativity.attention`."
-    return json.loads(asset('attention.json').read_text(encoding='utf-8'))
+    return read_json(asset('attention.json'))
 
 # %% ../../nbs/studies/attention.ipynb #6af36b48
 def main(

@@ -6,7 +6,6 @@
 __all__ = ['cost_of_size', 'run_cost', 'stored_cost', 'step_cost']
 
 # %% ../../nbs/studies/growth.ipynb #e8746d6c
-import json
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tqdm import tqdm
 import creativity
 from ..data.disk import Dictionary, open_dictionary
 from ..diffusion import add_noise, seed_noise
-from ..files import asset, write_atomic
+from ..files import asset, read_json, write_json
 from ..machines.shared import machine_on
 from ..machines.whole import ISMachine
 from ..machines.windows import LSMachine
@@ -59,13 +58,13 @@ def run_cost(
     rows = [cost_of_size(d, kind, 3, n) for n in tqdm(sizes, 'sizes', delay=2, leave=False) for kind in (LSMachine, ISMachine)]
     facts = dict(version=creativity.__version__, torch=torch.__version__, threads=torch.get_num_threads(), source=d.facts['source'],
                  shape=list(d.shape), sha256=d.facts['sha256'], start_MiB=start, rows=rows)
-    path = write_atomic(Path(out)/'disk_cost.json', lambda f: f.write((json.dumps(facts, indent=1) + '\n').encode()))
+    path = write_json(Path(out)/'disk_cost.json', facts)
     print(f'wrote {path}')
 
 # %% ../../nbs/studies/growth.ipynb #d608af52
 def stored_cost() -> dict: # as `run_cost` writes it
     "The stored result of `python -m creativity.distributed cost`."
-    return json.loads(asset('disk_cost.json').read_text())
+    return read_json(asset('disk_cost.json'))
 
 # %% ../../nbs/studies/growth.ipynb #6970082b
 def step_cost(

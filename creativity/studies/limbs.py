@@ -8,7 +8,6 @@ __all__ = ['garment_box', 'erase_limb', 'paste_limb', 'edits', 'study_pair', 'st
            'wrong', 'influence', 'main']
 
 # %% ../../nbs/studies/limbs.ipynb #09112683
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ import creativity
 from ..data.find import load
 from ..data.images import to_uint8
 from ..diffusion import Denoiser, sample, samples, seed_noise
-from ..files import asset, write_atomic, write_file
+from ..files import asset, read_json, write_arrays, write_json
 from ..machines.mix import with_scales
 from ..machines.whole import ISMachine
 from ..machines.widths import calibrated_scales
@@ -157,7 +156,7 @@ def finish_seeds(
         if path.exists(): continue
         made = {n: to_uint8(y)[0].numpy() for n, y in make_seed(network, machine, i, label, g.widths).items()}
         if i < probes and g.widths: made['influence'] = influence(machine, i, label, g.widths)
-        write_atomic(path, lambda f, made=made: np.savez_compressed(f, **made))
+        write_arrays(path, made)
     return [read_images(out/f'seed_{i:05}.npz') for i in range(seeds)]
 
 # %% ../../nbs/studies/limbs.ipynb #46e0b92d
@@ -206,13 +205,13 @@ def run_study(
     facts = dict(command=f'python -m creativity.limbs --garment {garment} --seeds {seeds} --images {images}', version=creativity.__version__,
                  torch=torch.__version__, network='fashion_mnist-resnet', scales=calibrated_scales('fashion_mnist-resnet'), steps=20, late=6,
                  seeds=seeds, images=images, garments=rows)
-    write_file(Path(result), (json.dumps(facts) + '\n').encode())
+    write_json(Path(result), facts, indent=None)
     print(f'wrote {result}')
 
 # %% ../../nbs/studies/limbs.ipynb #c872b031
 def stored_study() -> dict: # as `run_study` writes it
     "The stored result of `python -m creativity.limbs`."
-    return json.loads(asset('limbs.json').read_text(encoding='utf-8'))
+    return read_json(asset('limbs.json'))
 
 # %% ../../nbs/studies/limbs.ipynb #e05798fb
 def wrong(

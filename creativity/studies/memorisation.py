@@ -7,7 +7,6 @@ __all__ = ['memory_times', 'memory_widths', 'n_eff_diagram', 'scales_at_n_eff', 
            'stored_memorisation', 'main']
 
 # %% ../../nbs/studies/memorisation.ipynb #e42d795f
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..diffusion import add_noise, sample, seed_noise
-from ..files import asset, writable_folder, write_file
+from ..files import asset, read_json, writable_folder, write_json
 from ..machines.mix import with_scales
 from ..machines.widths import calibrated_scales, scale_at
 from ..machines.windows import BBELSMachine, Machine
@@ -89,7 +88,7 @@ def run_memorisation(
     found = dict(version=creativity.__version__, data=d.name, label=label, images=images, seeds=list(range(seeds)), steps=steps,
                  network_nearest=nearest_image(target, machine.images)[0].tolist(), times=memory_times, widths=memory_widths, n_eff=diagram, flows=flows,
                  command=f'python -m creativity.scales --label {label} --images {images} --seeds {seeds} --steps {steps}' + ' --full'*full)
-    write_file(Path(out), (json.dumps(found) + '\n').encode())
+    write_json(Path(out), found, indent=None)
     print(f'wrote {out}')
 
 # %% ../../nbs/studies/memorisation.ipynb #cde05f98
@@ -112,7 +111,7 @@ def flow_scales(
 # %% ../../nbs/studies/memorisation.ipynb #b586a0cd
 def stored_memorisation() -> dict: # as `run_memorisation` writes it
     "The stored result of `python -m creativity.scales`."
-    return json.loads(asset('memorisation.json').read_text(encoding='utf-8'))
+    return read_json(asset('memorisation.json'))
 
 # %% ../../nbs/studies/memorisation.ipynb #05e8c214
 def main(

@@ -6,7 +6,6 @@
 __all__ = ['violations', 'mosaic_study', 'frame', 'gif_path', 'animate', 'film']
 
 # %% ../../nbs/studies/mosaic.ipynb #c8de5c78
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,7 +18,7 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..diffusion import State, sample, samples
-from ..files import write_atomic
+from ..files import write_json
 from ..machines.widths import published_scales
 from ..machines.windows import BBELSMachine, ELSMachine, Machine
 from creativity.measure.provenance import (
@@ -59,7 +58,7 @@ def mosaic_study(
     facts = dict(command="python -c \"from creativity.mosaic import *; mosaic_study('creativity/assets/mosaic.json')\"",
                  version=creativity.__version__, torch=torch.__version__, data='fashion_mnist, Pullover, 50 images',
                  seeds=[2, 0], tol=1/255, rows=rows)
-    return write_atomic(Path(out), lambda f: f.write((json.dumps(facts, indent=1) + '\n').encode()))
+    return write_json(Path(out), facts)
 
 # %% ../../nbs/studies/mosaic.ipynb #6b622e46
 def frame(

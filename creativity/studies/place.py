@@ -7,7 +7,6 @@ __all__ = ['times', 'switches', 'dependences', 'local_machines', 'step_agreement
            'run_study', 'stored_study', 'main']
 
 # %% ../../nbs/studies/place.ipynb #cedccf48
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import creativity
 from ..data.find import load
 from ..data.images import Images, to_uint8
 from ..diffusion import Denoiser, add_noise, sample, samples, seed_noise
-from ..files import asset, write_file
+from ..files import asset, read_json, write_json
 from ..machines.mix import Switch
 from ..machines.widths import calibrated_networks, calibrated_scales
 from ..machines.windows import BBELSMachine, LSMachine
@@ -144,13 +143,13 @@ def run_study(
     command = f'python -m creativity.place --networks {networks} --seeds {seeds} --images {images} --limb_seeds {limb_seeds}' + ' --full'*full
     facts = dict(command=command, version=creativity.__version__, torch=torch.__version__, seeds=seeds, limb_seeds=limb_seeds, times=times,
                  networks=rows, dependence=dependence, limbs=limbs)
-    write_file(Path(result), (json.dumps(facts) + '\n').encode())
+    write_json(Path(result), facts, indent=None)
     print(f'wrote {result}')
 
 # %% ../../nbs/studies/place.ipynb #81741b82
 def stored_study() -> dict: # as `run_study` writes it
     "The stored result of `python -m creativity.place`."
-    return json.loads(asset('place.json').read_text(encoding='utf-8'))
+    return read_json(asset('place.json'))
 
 # %% ../../nbs/studies/place.ipynb #7acd9883
 def main(

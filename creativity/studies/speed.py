@@ -9,7 +9,6 @@ __all__ = ['work', 'window_logits', 'regions', 'textbook', 'textbook_els', 'text
            'bench_files']
 
 # %% ../../nbs/studies/speed.ipynb #ecc4874a
-import json
 import math
 import platform
 import time
@@ -28,7 +27,7 @@ from ..data.find import load
 from ..diffusion import CosineSchedule, add_noise, sample, seed_noise
 from ..engine.plan import Plan
 from ..engine.stream import free_bytes
-from ..files import asset, write_atomic
+from ..files import asset, read_json, write_figure, write_json, write_text
 from ..machines.whole import ISMachine
 from ..machines.widths import published_scales
 from ..machines.windows import BBELSMachine, ELSMachine, LSMachine
@@ -420,7 +419,7 @@ def bench_figure(
 # %% ../../nbs/studies/speed.ipynb #897a106c
 def stored_bench() -> dict: # as from `bench`
     "The stored result of `creativity bench`."
-    return json.loads(asset('bench.json').read_text())
+    return read_json(asset('bench.json'))
 
 # %% ../../nbs/studies/speed.ipynb #44950907
 def bench_files(
@@ -430,6 +429,6 @@ def bench_files(
     "Write the benchmark as JSON, table and figure, each whole or not at all."
     out, fig = Path(out), bench_figure(result)
     out.mkdir(parents=True, exist_ok=True)
-    return [write_atomic(out/'bench.json', lambda f: f.write((json.dumps(result, indent=1) + '\n').encode())),
-            write_atomic(out/'bench.txt', lambda f: f.write((bench_table(result) + '\n').encode())),
-            write_atomic(out/'bench.png', lambda f: fig.savefig(f, format='png', dpi=150, bbox_inches='tight'))]
+    return [write_json(out/'bench.json', result),
+            write_text(out/'bench.txt', bench_table(result)),
+            write_figure(out/'bench.png', fig, bbox_inches='tight')]

@@ -25,7 +25,7 @@ from ..data.find import load
 from ..data.images import Images
 from ..data.sets import SETS
 from ..diffusion import sample
-from ..files import asset, writable_folder, write_all, write_file
+from ..files import asset, read_json, writable_folder, write_all, write_json
 from ..machines.whole import ISMachine
 from creativity.machines.widths import (
     calibrated_networks,
@@ -189,7 +189,7 @@ def measure(
         for a, b in zip(c.images['network'], c.images[rider], strict=True)])
     if known: record = joined(known, record)
     record |= dict(command=row_command(row, network, data, n, subset, record['seeds'], steps, network_steps))
-    if out is not None: write_file(Path(out)/'row.json', (json.dumps({row: record}) + '\n').encode())
+    if out is not None: write_json(Path(out)/'row.json', {row: record}, indent=None)
     return record
 
 # %% ../../nbs/studies/table.ipynb #e6df20ce
@@ -301,7 +301,7 @@ def table_figure(
 # %% ../../nbs/studies/table.ipynb #f0eee61b
 def read_causes() -> list[dict]: # `row`, `changed`, and two records of it: `before` and `after`
     "Stored pairs of measurements of a row that differ in one thing."
-    return json.loads(asset('studies', 'causes.json').read_text())
+    return read_json(asset('studies', 'causes.json'))
 
 # %% ../../nbs/studies/table.ipynb #bb40bdba
 def gain(

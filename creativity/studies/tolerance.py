@@ -6,7 +6,6 @@
 __all__ = ['all_windows', 'needed_share', 'needed', 'follow', 'share_of', 'run_tolerance', 'stored_tolerance', 'main']
 
 # %% ../../nbs/studies/tolerance.ipynb #dd21ca54
-import json
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tqdm.auto import tqdm
 import creativity
 from ..data.find import load
 from ..diffusion import State, sample, samples, seed_noise
-from ..files import asset, writable_folder, write_file
+from ..files import asset, read_json, writable_folder, write_json
 from ..machines.bounded import Bounded
 from ..machines.widths import calibrated_scales
 from ..machines.windows import BBELSMachine, Machine
@@ -116,13 +115,13 @@ def run_tolerance(
         late = [s for s in samples(machine, noise, steps) if round(float(s.t), 4) in (.1, .25, .5)]
         row |= dict(times=[round(float(s.t), 4) for s in late], tols=tols, by_tol=[share_of(machine, late, v) for v in tqdm(tols, 'tolerances')],
                     sizes=[n for n in sizes if n <= len(x)], by_size=[share_of(make(n), late, tol) for n in tqdm(sizes, 'sizes') if n <= len(x)])
-    write_file(Path(out), (json.dumps(found) + '\n').encode())
+    write_json(Path(out), found, indent=None)
     print(f'wrote {out}')
 
 # %% ../../nbs/studies/tolerance.ipynb #1c68c7ab
 def stored_tolerance() -> dict: # as `run_tolerance` writes it
     "The stored result of `python -m creativity.tolerance`."
-    return json.loads(asset('tolerance.json').read_text())
+    return read_json(asset('tolerance.json'))
 
 # %% ../../nbs/studies/tolerance.ipynb #72d67c87
 def main(
