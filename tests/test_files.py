@@ -91,7 +91,7 @@ def test_a_result_is_drawn_before_anything_is_written(tmp_path):
     (b'['*100_000 + b']'*100_000, 'is damaged'), (b'', 'is damaged'), (b'null', 'not a NoneType')])
 def test_damaged_json_is_one_line(tmp_path, raw, part):
     (tmp_path/'a.json').write_bytes(raw)
-    with pytest.raises(CreativityError, match='a.json') as e: read_json(tmp_path/'a.json')
+    with pytest.raises(CreativityError, match=r'a\.json') as e: read_json(tmp_path/'a.json')
     assert part in str(e.value)
     assert '\n' not in str(e.value)
 
