@@ -13,7 +13,7 @@ STAGES := sync lint readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) notebooks slow browser-tools browser explorer test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) house mutants notebooks slow browser-tools browser explorer test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,8 +43,12 @@ test: $(STAMP) ## every check, in the order below; ends with pytest's closing li
 sync: $(STAMP) ## the modules are what the notebooks export, and the notebooks are clean
 	@$(BIN)/python tools/nb.py sync
 
-lint: $(STAMP) ## ruff over notebooks, tests, tools and modules
+lint: $(STAMP) ## ruff over notebooks, tests, tools and modules; mypy over the package
 	@$(BIN)/ruff check nbs tests tools creativity
+	@$(BIN)/mypy
+
+house: $(STAMP) ## measure this checkout: imports, public names, long lines and functions, errors of mypy
+	@$(BIN)/python tools/house.py --mypy
 
 readme: $(STAMP) ## README.md is what nbs/index.ipynb gives
 	@$(BIN)/python tools/readme.py --check
@@ -54,7 +58,9 @@ fresh: $(STAMP) ## every notebook runs, and the outputs saved in it are what it 
 
 docs: $(SITE) ## build the site into _docs, if it is not up to date; every internal link, anchor and image resolves
 
-$(SITE): $(STAMP) $(wildcard nbs/* creativity/*.py *.md $(TOOLS)/.installed) tools/docs.py settings.ini _quarto.yml
+SOURCES := $(shell find nbs creativity -type f \( -name '*.ipynb' -o -name '*.py' -o -name '*.png' -o -name '*.gif' -o -name '*.css' \))
+
+$(SITE): $(STAMP) $(SOURCES) $(wildcard *.md $(TOOLS)/.installed) tools/docs.py tools/house.py settings.ini _quarto.yml
 	@$(BIN)/python tools/docs.py --check
 	@touch $@
 

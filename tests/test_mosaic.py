@@ -128,7 +128,7 @@ def test_the_film_of_the_documentation():
     from pathlib import Path
 
     from PIL import Image
-    path = Path(__file__).resolve().parent.parent/'nbs'/'mosaic.gif'
+    path = Path(__file__).resolve().parent.parent/'nbs'/'studies'/'mosaic.gif'
     with Image.open(path) as im: assert im.n_frames >= 20
     assert path.stat().st_size < 2**20
 

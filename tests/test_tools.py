@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def tool(name):
+    if str(ROOT/'tools') not in sys.path: sys.path.insert(0, str(ROOT/'tools'))
     spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT/'tools'/f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -57,7 +58,7 @@ def test_dead_picture(site): assert site('<img src="nope.png">') == ['_docs/data
 
 
 @pytest.mark.parametrize(('link', 'want'), [
-    ('[a](01_data.ipynb#x)', '[a](nbs/01_data.ipynb#x)'), ('![a](images/a.png)', '![a](nbs/images/a.png)'),
+    ('[a](course/03_ideal.ipynb#x)', '[a](nbs/course/03_ideal.ipynb#x)'), ('![a](images/a.png)', '![a](nbs/images/a.png)'),
     ('[a](../LICENSE)', '[a](LICENSE)'), ('<img src="a.png">', '<img src="nbs/a.png">'),
     ('[a](https://x.example)', '[a](https://x.example)'), ('[a](#b)', '[a](#b)')])
 def test_readme_links_start_at_the_top(link, want):
@@ -83,8 +84,8 @@ def test_module_edited_by_hand_is_found(tmp_path):
     ignore = shutil.ignore_patterns('assets', '__pycache__')
     for name in ('nbs', 'creativity', 'tools'): shutil.copytree(ROOT/name, tmp_path/name, ignore=ignore)
     for name in ('settings.ini', 'pyproject.toml'): shutil.copy(ROOT/name, tmp_path)
-    with open(tmp_path/'creativity'/'data.py', 'a') as f: f.write('# by hand\n')
+    with open(tmp_path/'creativity'/'data'/'own.py', 'a') as f: f.write('# by hand\n')
     r = subprocess.run([sys.executable, str(tmp_path/'tools'/'nb.py'), 'sync'], capture_output=True, text=True)
     assert r.returncode == 1
-    assert 'creativity/data.py' in r.stderr
-    assert (tmp_path/'creativity'/'data.py').read_text().endswith('# by hand\n'), 'the check must not touch the tree'
+    assert 'creativity/data/own.py' in r.stderr
+    assert (tmp_path/'creativity'/'data'/'own.py').read_text().endswith('# by hand\n'), 'the check must not touch the tree'

@@ -147,10 +147,10 @@ async function check() {
 // The notebook as Voilà is to serve it, in a folder of its own: without the last cell, which would export the modules.
 function notebook() {
   const folder = mkdtempSync(join(tmpdir(), 'explorer-'))
-  const nb = JSON.parse(readFileSync(join(root, 'nbs', '15_explorer.ipynb')))
+  const nb = JSON.parse(readFileSync(join(root, 'nbs', 'library', 'app', 'explorer.ipynb')))
   nb.cells = nb.cells.filter(c => !c.source.join('').includes('nbdev_export()'))
   writeFileSync(join(folder, 'explorer.ipynb'), JSON.stringify(nb))
-  copyFileSync(join(root, 'nbs', 'explorer.png'), join(folder, 'explorer.png'))
+  copyFileSync(join(root, 'nbs', 'library', 'app', 'explorer.png'), join(folder, 'explorer.png'))
   return folder
 }
 

@@ -3,12 +3,14 @@
 
   tools/docs.py            process the notebooks as nbdev does, render them with smalldocs
   tools/docs.py --check    build, then fail on every internal link, anchor or picture that leads nowhere
+  tools/docs.py --sidebar  write the navigation, nbs/sidebar.yml, and nothing else: what `nbdev_docs` needs before it runs
 
 The deployed site is rendered by Quarto (`nbdev_docs`) from the same processed notebooks. Where the browser check's
 tools are installed, KaTeX is taken from there, and the site shows its equations offline too.
 """
 import argparse
 import os
+import posixpath
 import re
 import shutil
 from html.parser import HTMLParser
@@ -18,24 +20,59 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 STAGE, SITE = ROOT/'.cache'/'site', ROOT/'_docs'
 KATEX = ROOT/'.cache'/'browser'/'node_modules'/'katex'/'dist'
-NUMBERED = re.compile(r'(\]\(|href=\\?["\']|^ *- |^ *href: )\d+[a-zA-Z0-9]*_(\w+\.ipynb)', re.M)      # links to notebooks
+NUMBERED = re.compile(r'((?:\]\(|href=\\?["\'])(?!\w+:)(?:[\w.-]+/)*)\d+[a-zA-Z0-9]*_(\w+\.ipynb)')   # links to notebooks
 PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')       # not part of the site, but their links must hold too
+# The navigation's groups below `library/`, in reading order: title, folder; '' holds what lies beside the folders.
+LIBRARY = [('Data', 'data'), ('Machines', 'machines'), ('Networks', 'networks'), ('Measuring', 'measure'),
+           ('Applications', 'app'), ('Engine', 'engine'), ('Foundations', '')]
+
+
+def navigation(nbs):
+    "The notebooks under `nbs` in reading order, as Quarto's sidebar: Course, Library, Studies."
+    from house import FLOORS
+    files = [str(f.relative_to(nbs)) for f in nbs.rglob('*.ipynb') if not any(s[0] in '._' for s in f.relative_to(nbs).parts)]
+    below = lambda folder: sorted(f for f in files if posixpath.dirname(f) == folder)
+    def height(f):
+        name = f.removesuffix('.ipynb').removeprefix('library/').replace('/', '.')
+        return FLOORS.index(name) if name in FLOORS else -1
+    library = [{'section': title, 'contents': sorted(below(f'library/{folder}'.rstrip('/')), key=height)}
+               for title, folder in LIBRARY]
+    groups = {'Course': below('course'), 'Library': [g for g in library if g['contents']],
+              'Studies': sorted(below('studies'), key=height)}
+    return ['index.ipynb', *({'section': title, 'contents': c} for title, c in groups.items())]
+
+
+def sidebar():
+    "Write nbs/sidebar.yml, which Quarto and smalldocs read."
+    import yaml
+    contents = {'website': {'sidebar': {'contents': navigation(ROOT/'nbs')}}}
+    (ROOT/'nbs'/'sidebar.yml').write_text(yaml.safe_dump(contents, sort_keys=False), encoding='utf-8')
+
+
+def unnumbered(path):
+    "A notebook's path under the name of its page: `course/03_ideal.ipynb` is `course/ideal.ipynb`."
+    head, tail = posixpath.split(path)
+    return posixpath.join(head, re.sub(r'^\d+[a-zA-Z0-9]*_', '', tail))
 
 
 def stage(cfg):
-    "The processed notebooks under the names of their pages (`01_data` becomes `data`), with links to match."
-    from nbdev.quarto import nbdev_sidebar
+    "The processed notebooks under the names of their pages, with links to match."
+    import yaml
     from nbdev.serve import proc_nbs
-    nbdev_sidebar()
+    sidebar()
     proc = proc_nbs(force=True, n_workers=2)
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree(proc, STAGE, ignore=shutil.ignore_patterns('_docs'))
     home = f'{cfg.doc_host}{cfg.doc_baseurl}'.rstrip('/') + '/'
-    for f in [*STAGE.rglob('*.ipynb'), STAGE/'sidebar.yml']:
-        text = NUMBERED.sub(r'\1\2', f.read_text(encoding='utf-8'))
-        if f.suffix == '.ipynb': text = text.replace(home, './')
-        f.write_text(text, encoding='utf-8')
-        f.rename(f.with_name(re.sub(r'^\d+[a-zA-Z0-9]*_', '', f.name)))
+    for f in list(STAGE.rglob('*.ipynb')):
+        name = f.relative_to(STAGE).as_posix()
+        text = NUMBERED.sub(r'\1\2', f.read_text(encoding='utf-8')).replace(home, '../'*name.count('/') or './')
+        f.unlink()
+        (STAGE/unnumbered(name)).write_text(text, encoding='utf-8')
+    rename = lambda c: unnumbered(c) if isinstance(c, str) else c | {'contents': [rename(x) for x in c['contents']]}
+    nav = yaml.safe_load((STAGE/'sidebar.yml').read_text(encoding='utf-8'))
+    nav['website']['sidebar']['contents'] = [rename(c) for c in nav['website']['sidebar']['contents']]
+    (STAGE/'sidebar.yml').write_text(yaml.safe_dump(nav, sort_keys=False), encoding='utf-8')
 
 
 def build(cfg):
@@ -56,8 +93,8 @@ def offline():
     if not KATEX.is_dir(): return
     shutil.copytree(KATEX, SITE/'site_libs'/'katex')
     for f in SITE.rglob('*.html'):
-        html = f.read_text(encoding='utf-8')
-        f.write_text(re.sub(r'https://[^"]+/katex@[\d.]+/dist', 'site_libs/katex', html), encoding='utf-8')
+        html, up = f.read_text(encoding='utf-8'), '../'*(len(f.relative_to(SITE).parts) - 1)
+        f.write_text(re.sub(r'https://[^"]+/katex@[\d.]+/dist', f'{up}site_libs/katex', html), encoding='utf-8')
 
 
 class Page(HTMLParser):
@@ -110,13 +147,15 @@ def dead(files, cfg):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--check', action='store_true', help='fail on dead links, anchors and pictures')
-    check = p.parse_args().check
+    p.add_argument('--sidebar', action='store_true', help='write nbs/sidebar.yml only')
+    a = p.parse_args()
     os.chdir(ROOT)
+    if a.sidebar: return sidebar()
     from nbdev.config import get_config
     cfg = get_config()
     pages = build(cfg)
     print(f'{len(pages)} pages in {SITE.relative_to(ROOT)}')
-    if not check: return
+    if not a.check: return
     bad = list(dead([*pages, *(ROOT/f for f in PAGES)], cfg))
     if bad: raise SystemExit('dead links:\n  ' + '\n  '.join(bad))
     print('every internal link, anchor and picture resolves')
