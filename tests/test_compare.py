@@ -21,7 +21,6 @@ from creativity.measure.compare import (
     seed_file,
     spread_labels,
 )
-from creativity.metrics import bootstrap_interval, scores
 from creativity.networks.architectures import build
 from creativity.networks.card import Network, load_network, save_network
 from creativity.networks.wrap import from_noise, from_x0
@@ -43,23 +42,6 @@ S = CosineSchedule()
 NET = from_x0(lambda x, t, label: x*0.5, S, (1, 8, 8), 2)
 MACHINES = {'ELS': BBELSMachine(X, Y, scales=3), 'IS': ISMachine(X, Y)}
 ARGS = dict(seeds=4, steps=3, network_steps=3, progress=False)
-
-
-def test_scores_of_known_pairs():
-    y = torch.tensor([[[1., -1.], [1., -1.]]])
-    s = scores(y, y/2 + .25)
-    assert s['r'] == pytest.approx(1)
-    assert s['cod'] == pytest.approx(1 - (.0625 + .5625)/2)
-    assert s['mse'] == pytest.approx((.0625 + .5625)/2)
-    assert scores(y, -y) == pytest.approx(dict(r=-1, r2=1, cod=-3, cosine=-1, mse=4))
-    assert math.isnan(scores(y, torch.ones_like(y))['r'])
-    assert math.isnan(scores(torch.ones_like(y), y)['cod'])
-
-
-def test_interval_is_seeded_and_holds_the_median():
-    v = torch.randn(50, generator=G).tolist()
-    assert bootstrap_interval(v) == bootstrap_interval(v)
-    assert bootstrap_interval(v)[0] <= sorted(v)[25] <= bootstrap_interval(v)[1]
 
 
 def test_same_noise_and_label_for_all():

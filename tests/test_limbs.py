@@ -10,7 +10,6 @@ import torch
 from creativity.diffusion import sample, seed_noise
 from creativity.machines.windows import BBELSMachine
 from creativity.measure.limbs import count_made, garments, limbs, strands
-from creativity.metrics import contingency, kappa, kappa_interval, wilson
 from creativity.studies import limbs as L
 
 TROUSER, PULLOVER, DRESS = garments.values()
@@ -57,28 +56,6 @@ def test_edits_change_the_count_by_one():
 @pytest.mark.parametrize('x', [torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8), None, torch.full((1, 1, 8, 8), math.nan)])
 def test_bad_images_are_refused(x):
     with pytest.raises(ValueError, match=r'x '): limbs(x, TROUSER)
-
-
-def test_wilson():
-    assert wilson(0, 10)[0] == 0
-    assert wilson(10, 10)[1] == 1
-    lo, hi = wilson(3, 10)
-    assert lo < .3 < hi
-    for k, n in ((-1, 5), (6, 5), (0, 0)):
-        with pytest.raises(ValueError, match='k must'): wilson(k, n)
-
-
-def test_contingency_and_kappa():
-    t = contingency('0129', [0, 1, 1, 7])
-    assert t.sum() == 4
-    assert (t[0, 0], t[2, 1], t[4, 4]) == (1, 1, 1)
-    assert kappa(np.diag([2, 3])) == 1
-    assert math.isnan(kappa(np.diag([5, 0])))
-    lo, hi = kappa_interval(np.array([[20, 5], [10, 15]]))
-    assert lo < .4 < hi
-    assert (lo, hi) == kappa_interval(np.array([[20, 5], [10, 15]]))
-    for a, b in (('12', '1'), ('', '')):
-        with pytest.raises(ValueError, match='equally many'): contingency(a, b)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def agreement(
     machine: Tensor, # [B,C,H,W] those of a machine from the same noise
 ) -> list[float]: # B numbers
     "Pearson's r of each pair of images."
-    return [scores(y, x)['r'] for y, x in zip(network, machine, strict=True)]
+    return [scores(x, y)['r'] for y, x in zip(network, machine, strict=True)]
 
 # %% ../../nbs/library/app/demo.ipynb #a36b12bf
 def show_image(

@@ -50,7 +50,7 @@ class Comparison:
     @cached_property
     def values(self):
         "`values[metric][machine]`: a list with one number for each seed."
-        found = {m: [scores(y, x) for y, x in zip(self.images['network'], self.images[m], strict=True)] for m in self.machines}
+        found = {m: [scores(x, y) for y, x in zip(self.images['network'], self.images[m], strict=True)] for m in self.machines}
         return {k: {m: [s[k] for s in v] for m, v in found.items()} for k in higher_is_better}
 
     @property

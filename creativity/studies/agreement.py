@@ -47,7 +47,7 @@ def flow_scores(
     for a, b in both:
         if a.i == 0: break
         times.append(a.t)
-        r.append([scores(y.cpu(), x.cpu())['r'] for y, x in zip(a.x0, b.x0, strict=True)])
+        r.append([scores(x.cpu(), y.cpu())['r'] for y, x in zip(a.x0, b.x0, strict=True)])
     return times, r
 
 # %% ../../nbs/studies/agreement.ipynb #337ab8f2
@@ -87,7 +87,7 @@ def run_study(
     "Compare, and pick the pairs of images that a study is about."
     c, curves = compare(study.network, study.machines, seeds, study.steps, study.network_steps, out=out, progress=progress), {}
     for curve, value, a, b in study.points:
-        r = [round(scores(y, x)['r'], 5) for y, x in zip(c.images[a], c.images[b], strict=True)]
+        r = [round(scores(x, y)['r'], 5) for y, x in zip(c.images[a], c.images[b], strict=True)]
         curves.setdefault(curve, []).append((value, r))
     return json.loads(json.dumps(dict(study.facts, xlabel=study.xlabel, curves=curves, seeds=c.seeds, labels=c.labels,
                                       network_steps=study.network_steps, version=creativity.__version__)))

@@ -93,7 +93,7 @@ def seed_facts(
     mask = object_half(y[None])[0]
     for name, x in made.items():
         error = error_map(y, x)
-        out[name] = dict(r=scores(y, x)['r'], foreground=error[mask].mean().item(), background=error[~mask].mean().item())
+        out[name] = dict(r=scores(x, y)['r'], foreground=error[mask].mean().item(), background=error[~mask].mean().item())
     return {n: f for n, f in out.items() if n != 'network'}
 
 # %% ../../nbs/studies/attention.ipynb #b2bdf8a3

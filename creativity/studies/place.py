@@ -73,7 +73,7 @@ def step_agreement(
         if state.i == 0: break
         ts.append(state.t)
         for m, d in machines.items():
-            r[m].append([round(scores(y, x)['r'], 5) for y, x in zip(state.x0, d.denoise(state.x, state.t, label), strict=True)])
+            r[m].append([round(scores(x, y)['r'], 5) for y, x in zip(state.x0, d.denoise(state.x, state.t, label), strict=True)])
     return ts, r
 
 # %% ../../nbs/studies/place.ipynb #244e86c4

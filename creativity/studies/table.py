@@ -117,7 +117,7 @@ def each_seed(
     network: str = 'network', # which images they are compared with
 ) -> dict: # machine -> number -> a list with one value for each seed; r2 is left out, as it is the square of r
     "The numbers of every seed, rounded to five digits."
-    found = {m: [scores(y, x) for y, x in zip(c.images[network], c.images[m], strict=True)] for m in ('ELS', 'LS', 'IS')}
+    found = {m: [scores(x, y) for y, x in zip(c.images[network], c.images[m], strict=True)] for m in ('ELS', 'LS', 'IS')}
     return {m: {k: [round(s[k], 5) for s in v] for k in higher_is_better if k != 'r2'} for m, v in found.items()}
 
 # %% ../../nbs/studies/table.ipynb #2ab9354f
@@ -185,7 +185,7 @@ def measure(
     fresh = [i for i in ids if not known or i not in known['seeds']]
     if not fresh: return known
     c = compare(net, {**machines, rider: net}, fresh, steps, network_steps, out=out, progress=progress)
-    record = how | dict(seeds=c.seeds, labels=c.labels, many=each_seed(c), few=each_seed(c, rider), network_itself=[round(scores(a, b)['r'], 5)
+    record = how | dict(seeds=c.seeds, labels=c.labels, many=each_seed(c), few=each_seed(c, rider), network_itself=[round(scores(b, a)['r'], 5)
         for a, b in zip(c.images['network'], c.images[rider], strict=True)])
     if known: record = joined(known, record)
     record |= dict(command=row_command(row, network, data, n, subset, record['seeds'], steps, network_steps))

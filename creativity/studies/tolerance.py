@@ -81,7 +81,7 @@ def follow(
         found.append(dict(t=round(float(state.t), 4), k=machine.width(state.t), share=b.share, needed=needed(machine, state, tol, places),
                           bound=float(b.bound.max()), bounded_s=clock[1] - clock[0], exact_s=clock[2] - clock[1]))
     exact = sample(machine, noise, steps)
-    return dict(steps={name: [f[name] for f in found] for name in found[0]}, r=float(pearson(exact, state.x)),
+    return dict(steps={name: [f[name] for f in found] for name in found[0]}, r=float(pearson(state.x, exact)),
                 largest=float((exact - state.x).abs().max()))
 
 # %% ../../nbs/studies/tolerance.ipynb #a7c0d755
