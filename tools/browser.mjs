@@ -6,7 +6,7 @@
 //   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
 //
 // Fails on script errors, failed requests, equations KaTeX could not read or that were left as text, broken pictures,
-// pages wider than the screen, and links or anchors that lead nowhere. CHROMIUM=/path/to/browser picks the browser.
+// pages wider than the screen, links or anchors that lead nowhere, and a search that finds or shows nothing. CHROMIUM=/path/to/browser picks the browser.
 import { execFileSync, spawn } from 'node:child_process'
 import { createServer } from 'node:http'
 import { accessSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -104,6 +104,45 @@ async function look(browser, url, page, [width, height], shot) {
   return { ...found, bad: [...errors, ...found.bad] }
 }
 
+// What a reader types into the search box, on a page inside a folder, and the page that must be among the results.
+const questions = { 'own network': 'library/networks/wrap.html', 'own photos': 'library/data/own.html', 'BBELSMachine': 'library/machines/windows.html' }
+
+// Runs inside the page: the least contrast between text and background, and what the results link to.
+function readable() {
+  const rgb = css => (css.match(/[\d.]+/g) || []).map(Number)
+  const light = ([r, g, b]) => [.2126, .7152, .0722].reduce((sum, w, i) => {
+    const v = [r, g, b][i] / 255
+    return sum + w * (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  }, 0)
+  const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length === 3) return c } return [255, 255, 255] }
+  const contrast = e => {
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x)
+    return (a + .05) / (b + .05)
+  }
+  const results = document.querySelector('.smalldocs-search-results')
+  const texts = [...results.querySelectorAll('*')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+  return {
+    contrast: Math.min(...[document.querySelector('.smalldocs-search input'), ...texts].map(contrast)),
+    links: [...results.querySelectorAll('a')].map(a => a.href.split('#')[0]),
+  }
+}
+
+async function find(browser, url) {
+  const tab = await browser.newPage({ viewport: { width: 1280, height: 900 } }), bad = []
+  await tab.goto(`${url}library/metrics.html`, { waitUntil: 'load' })
+  for (const [words, page] of Object.entries(questions)) {
+    await tab.locator('.smalldocs-search input').fill(words)
+    await tab.locator('.search-result').first().waitFor({ timeout: 5000 }).catch(() => bad.push(`search: nothing for "${words}"`))
+    await tab.waitForTimeout(300)
+    const { contrast, links } = await tab.evaluate(readable)
+    if (contrast < 4.5) bad.push(`search: text of contrast ${contrast.toFixed(1)}, less than 4.5`)
+    if (!links.includes(url + page)) bad.push(`search: "${words}" does not lead to ${page}, but to ${links.map(l => l.slice(url.length)).join(' ')}`)
+  }
+  await tab.screenshot({ path: join(screens, 'search.png') })
+  await tab.close()
+  return bad
+}
+
 function deadLinks(pages, url) {
   const ids = Object.fromEntries(Object.entries(pages).map(([p, v]) => [url + p, new Set(v.ids)]))
   const dead = link => {
@@ -129,14 +168,14 @@ async function check() {
   const [server, url] = await serve()
   const problems = [], pages = {}
   let math = 0
-  for (const page of readdirSync(site).filter(f => f.endsWith('.html')).sort()) {
+  for (const page of readdirSync(site, { recursive: true }).filter(f => f.endsWith('.html')).sort()) {
     for (const [name, size] of Object.entries(widths)) {
-      pages[page] = await look(browser, url, page, size, join(screens, `${page.replace('.html', '')}-${name}.png`))
+      pages[page] = await look(browser, url, page, size, join(screens, `${page.replace('.html', '').replaceAll('/', '-')}-${name}.png`))
       problems.push(...pages[page].bad.map(b => `${page} (${name}): ${b}`))
     }
     math += pages[page].math
   }
-  problems.push(...deadLinks(pages, url))
+  problems.push(...deadLinks(pages, url), ...await find(browser, url))
   await browser.close()
   server.close()
   if (problems.length) stop(problems.join('\n'))
