@@ -15,14 +15,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .errors import CreativityError
-
-# %% ../nbs/library/files.ipynb #b158b330
-if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../nbs/library/files.ipynb #4725ae9c
 def brief(
@@ -91,7 +88,7 @@ def write_arrays(
 
 # %% ../nbs/library/files.ipynb #f165db51
 def _png(
-    fig: 'Figure', # is closed
+    fig: Any, # matplotlib's figure; is closed
     **how: Any, # to `savefig`
 ) -> bytes:
     "A figure as the content of a PNG file."
@@ -104,7 +101,7 @@ def _png(
 # %% ../nbs/library/files.ipynb #90d9942c
 def write_figure(
     path: str|Path, # .png
-    fig: 'Figure', # is closed
+    fig: Any, # matplotlib's figure; is closed
     **how: Any, # to `savefig`; 150 dots an inch unless told
 ) -> Path: # `path`
     "Write a figure as PNG."
