@@ -9,7 +9,7 @@ _ROOMS = {
     'data.find': ['load'],
     'data.images': ['Images'],
     'data.own': ['load_arrays', 'load_folder'],
-    'diffusion': ['CosineSchedule', 'Denoiser', 'EDMSchedule', 'LinearSchedule', 'Schedule', 'sample', 'samples'],
+    'diffusion': ['CosineSchedule', 'Denoiser', 'EDMSchedule', 'FlowSchedule', 'LinearSchedule', 'Schedule', 'sample', 'samples'],
     'errors': ['CreativityError'],
     'machines.rivals': ['WienerMachine'],
     'machines.whole': ['ESMachine', 'ISMachine'],
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from creativity.data.images import Images
     from creativity.data.own import load_arrays, load_folder
     from creativity.diffusion import (
-        CosineSchedule, Denoiser, EDMSchedule, LinearSchedule, Schedule, sample, samples,
+        CosineSchedule, Denoiser, EDMSchedule, FlowSchedule, LinearSchedule, Schedule, sample,
+        samples,
     )
     from creativity.errors import CreativityError
     from creativity.machines.rivals import WienerMachine

@@ -6,24 +6,37 @@ import torch
 
 from creativity import diffusion as D
 from creativity.diffusion import (
+    BetaSchedule,
     CosineSchedule,
     Denoiser,
     EDMSchedule,
+    FlowSchedule,
     LinearSchedule,
     Schedule,
+    State,
+    StepSchedule,
+    Times,
     add_noise,
+    as_schedule,
     bcast,
     check_input,
+    class_number,
     levels,
     released_scales,
     sample,
     samples,
     schedule_from_dict,
+    seed_labels,
     seed_noise,
+    start_noise,
+    time_grid,
 )
 
-SCHEDULES = [CosineSchedule(), CosineSchedule(offset=0.008), LinearSchedule(), EDMSchedule(), EDMSchedule(.01, 40, 5)]
+SCHEDULES = [CosineSchedule(), CosineSchedule(offset=0.008), LinearSchedule(), EDMSchedule(),
+             EDMSchedule(.01, 40, 5), FlowSchedule(), FlowSchedule(3.), BetaSchedule(),
+             BetaSchedule('squaredcos_cap_v2', zero_snr=True), BetaSchedule('sigmoid', 1e-4, .02, 50)]
 SHAPE = (1, 4, 5)
+S = CosineSchedule()
 
 
 class Gaussian(Denoiser):
@@ -55,8 +68,9 @@ def test_schedule(s):
     assert s.a(0.5).shape == ()
     torch.testing.assert_close(a**2 + sigma**2, torch.ones_like(a), rtol=0, atol=1e-14)
     assert (a.diff(dim=0) < 0).all()
-    assert (sigma.diff(dim=0) > 0).all()
+    assert (sigma.diff(dim=0) >= 0).all()
     torch.testing.assert_close(s.snr(t)[1:-1], (a/sigma)[1:-1]**2)
+    torch.testing.assert_close(s.time((sigma/a)[1:-1]), t[1:-1], rtol=0, atol=1e-6)
     assert s.sigma(0.3).item() == s.sigma(torch.tensor(0.3, dtype=torch.float64)).item()
     for bad in (-0.01, 1.01, float('nan'), torch.tensor([.5, 2.])):
         with pytest.raises(ValueError, match=r't must lie in \[0,1\]'): s.a(bad)
@@ -66,6 +80,8 @@ def test_schedule(s):
 def test_schedule_round_trip(s):
     assert schedule_from_dict(s.to_dict()) == s == eval(repr(s))
     assert len({*SCHEDULES, s}) == len(SCHEDULES)
+    assert s.time(0.) == 0
+    assert s.time(1e9).item() == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize('d', [{}, {'name': 'Sine'}, {'name': 'CosineSchedule', 'shift': 1}, {'name': 'EDMSchedule', 'rho': -1}])
@@ -88,7 +104,93 @@ def test_schedule_closed_forms():
 
 def test_base_schedule_must_be_defined():
     with pytest.raises(TypeError, match='must define angle'): Schedule().a(.5)
+    with pytest.raises(TypeError, match='must define angle'): type('OnlyA', (Schedule,), {'a': lambda self, t: t})
     with pytest.raises(TypeError, match='must define denoise or noise'): type('Nothing', (Denoiser,), {})
+
+
+def test_no_offset_is_one_schedule():
+    none, zero = CosineSchedule(), CosineSchedule(0.)
+    assert none == zero
+    assert hash(none) == hash(zero)
+    assert repr(none) == repr(zero)
+    assert none.to_dict() == zero.to_dict() == {'name': 'CosineSchedule', 'offset': None}
+
+
+class Curves(Schedule):
+    "A schedule of one's own, no dataclass."
+    def __init__(self, power=2.): self.power = power
+    def a(self, t): return (1 - t**(2*self.power)).sqrt()
+    def sigma(self, t): return t**self.power
+
+
+class Duck:
+    "An object that has curves and is no Schedule."
+    def a(self, t): return torch.cos(1.5*t)
+    def sigma(self, t): return torch.sin(1.5*t)
+
+
+class Turn:
+    def angle(self, t): return 1.5*t
+
+
+def test_schedule_of_ones_own():
+    s = Curves()
+    assert s == Curves() != Curves(3.)
+    assert schedule_from_dict(s.to_dict()) == s
+    assert s.a(.5).dtype == torch.float64
+    assert s.angle(.5).item() == pytest.approx(math.asin(.25), rel=1e-12)
+    x0, eps = torch.rand(3, *SHAPE), torch.randn(3, *SHAPE)
+    torch.testing.assert_close(add_noise(x0, eps, .5, s), math.sqrt(1 - 1/16)*x0 + .25*eps)
+    d = Gaussian(schedule=s)
+    assert (sample(d, 4, 300) - d.end(seed_noise(range(4), SHAPE))).abs().max() < .02
+    with pytest.raises(ValueError, match='t must lie in'): s.a(1.5)
+
+
+@pytest.mark.parametrize('duck', [Duck(), Turn()])
+def test_an_object_with_curves_is_a_schedule(duck):
+    s = as_schedule(duck)
+    assert isinstance(s, Schedule)
+    assert s.a(.5).item() == pytest.approx(math.cos(.75), rel=1e-12)
+    assert as_schedule(s) is s
+
+
+@pytest.mark.parametrize(('bad', 'says'), [
+    ('cosine', 'got str'), (3, 'got int'), (CosineSchedule, 'got type'), ([.5, .9], 'falling'),
+    ([1.5], 'falling'), ([], 'falling'), (torch.rand(3, 2), 'falling'), ([float('nan')], 'falling'),
+    (type('VE', (), {'a': lambda self, t: 0*t + 1, 'sigma': lambda self, t: 80*t})(), 'from_edm')])
+def test_no_schedule_is_one_line(bad, says):
+    with pytest.raises(ValueError, match=says) as e: as_schedule(bad)
+    assert '\n' not in str(e.value)
+
+
+def test_steps_by_their_alphas():
+    beta = torch.linspace(1e-4, .02, 100, dtype=torch.float64)
+    alphas = (1 - beta).cumprod(0)
+    for given in (alphas, alphas.numpy(), alphas.tolist()):
+        s = as_schedule(given)
+        assert isinstance(s, StepSchedule)
+        assert s.steps == 100
+        torch.testing.assert_close(s.a(torch.arange(1, 101)/100)**2, alphas)
+    assert len(repr(s)) < 80
+    assert schedule_from_dict(s.to_dict()) == s
+    torch.testing.assert_close(s.angle(torch.linspace(0, 1, 37)), BetaSchedule(steps=100).angle(torch.linspace(0, 1, 37)))
+
+
+def test_schedules_are_known_whatever_is_imported():
+    import subprocess
+    import sys
+    code = ("import sys; from creativity.diffusion import schedule_from_dict as f; "
+            "print(f({'name': 'BetaSchedule'}), f({'name': 'FlowSchedule'}), 'creativity.networks' in sys.modules)")
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert out.startswith('BetaSchedule(')
+    assert out.endswith('False\n')
+
+
+def test_flow_and_edm_are_their_definitions():
+    x0, eps = torch.rand(2, *SHAPE, dtype=torch.float64), torch.randn(2, *SHAPE, dtype=torch.float64)
+    for tau in (.1, .5, .9):
+        z = (1 - tau)*x0 + tau*eps
+        torch.testing.assert_close(add_noise(x0, eps, tau, FlowSchedule()), z/z.new_tensor([1 - tau, tau]).norm())
 
 
 @pytest.mark.parametrize('s', SCHEDULES, ids=repr)
@@ -182,6 +284,82 @@ def test_states():
     for s in states[:-1]: torch.testing.assert_close(s.x0, d.denoise(s.x, s.t))
     assert torch.equal(states[-1].x, states[-2].x0)
     assert torch.equal(states[-1].x, sample(d, x, steps=5))
+
+
+def test_times():
+    d, x = Gaussian(), seed_noise(range(3), SHAPE)
+    for m in D.samplers:
+        assert torch.equal(sample(d, x, 7, method=m), sample(d, x, times=[i/7 for i in range(7, -1, -1)], method=m))
+    states = list(samples(d, x, times=[.9, .4, .2]))
+    assert [s.i for s in states] == [2, 1, 0]
+    assert [s.t for s in states] == [.9, .4, .2]
+    a, sigma = levels(d.schedule, x, .2)
+    torch.testing.assert_close(states[-1].x, a*states[-2].x0 + sigma*d.noise(states[-2].x, .4))
+    assert torch.equal(sample(d, x, times=Times([.9, .4, .2], clean=True)), states[-2].x0)
+    torch.testing.assert_close(sample(d, x, times=Times([1, .5, 0], start=.5)), sample(d, x/2, times=[1, .5, 0]))
+    beside = list(samples(d, x, times=Times([1, .5, 0], landings=[.45, 0])))
+    torch.testing.assert_close(beside[1].x, D.ddim(d, x, d.denoise(x, 1.), 1., .45))
+    assert torch.equal(beside[2].x, d.denoise(beside[1].x, .5))
+    assert sample(d, x, times=[.5, .5, .5]).isfinite().all()
+    assert sample(d, x, times=[.5, .5, .5], method='ddpm').isfinite().all()
+
+
+@pytest.mark.parametrize(('times', 'says'), [([.2, .5], 'that fall'), ([1.], 'that fall'), ([], 'that fall'), ([2., 0], 'numbers in'),
+                                             ([float('nan'), 0], 'numbers in'), ([[1, 0]], 'falling list')])
+def test_bad_times(times, says):
+    with pytest.raises(ValueError, match=says) as e: sample(Gaussian(), 2, times=times)
+    assert '\n' not in str(e.value)
+
+
+def test_large_variance():
+    "Ho et al.'s other choice: with many steps it samples the same data."
+    d = Gaussian()
+    d.variance = 'large'
+    out = sample(d, 2000, steps=200, method='ddpm')
+    assert out.std().item() == pytest.approx(.5, abs=.01)
+    x = seed_noise(range(2), SHAPE)
+    fresh = lambda: torch.ones_like(x)
+    small = D.ddpm(Gaussian(), x, x, .6, .5, fresh=fresh)
+    (a, sigma), (a1, sigma1) = ([float(f(t)) for f in (S.a, S.sigma)] for t in (.6, .5))
+    more = math.sqrt(1 - (a/a1)**2)*(1 - sigma1/sigma)
+    torch.testing.assert_close(D.ddpm(d, x, x, .6, .5, fresh=fresh) - small, torch.full_like(x, more))
+    d.variance = 'learned'
+    with pytest.raises(ValueError, match='ddim'): sample(d, 2, method='ddpm')
+
+
+def test_names_of_classes():
+    class Named(Denoiser):
+        shape, class_names, num_classes = SHAPE, ['Shirt', 'Dress', '7'], 3
+        def denoise(self, x, t, label=None): return torch.zeros_like(x) + bcast(label, x)
+    say = lambda label: sample(Named(), 3, 2, label=label)[:, 0, 0, 0].tolist()
+    assert say('Dress') == say('dress') == say(1) == [1, 1, 1]
+    assert say(['Dress', 'shirt', 2]) == [1, 0, 2]
+    assert say('7') == [2, 2, 2]
+    assert seed_labels(Named(), 'Dress', range(2)) == [1, 1]
+    assert class_number(None, None) is None
+    for bad, says in (('Coat', 'choose 0 to 2 or one of Shirt, Dress'), ('-1', 'no class')):
+        with pytest.raises(ValueError, match=says): say(bad)
+    with pytest.raises(ValueError, match='must be a whole number'): sample(Gaussian(), 2, label='Dress')
+
+
+def test_noise_does_not_depend_on_the_default_dtype():
+    x, d = seed_noise([7], SHAPE), Gaussian()
+    draw = lambda: start_noise(d, 2, generator=torch.Generator().manual_seed(1))
+    before, drawn, ddpm = x.clone(), draw(), sample(d, [7], method='ddpm')
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(seed_noise([7], SHAPE), before)
+        assert seed_noise([7], SHAPE).dtype == torch.float32
+        assert torch.equal(draw(), drawn)
+        assert torch.equal(sample(d, [7], method='ddpm'), ddpm)
+    finally: torch.set_default_dtype(torch.float32)
+
+
+def test_a_state_is_one_short_line():
+    state = next(samples(Gaussian(), 2))
+    assert repr(state) == 'State(i=20, t=1, x=[2, 1, 4, 5])'
+    assert isinstance(state, State)
+    assert time_grid(4, published=True) == [.75, .5, .25, 0]
 
 
 def test_published_loop():
