@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Look at every page of the built site, _docs, in a real browser, at phone and desktop width.
 //
-//   node tools/browser.mjs                   check; screenshots go to out/screens
+//   node tools/browser.mjs                   check; a screenshot of every page with a fault goes to out/screens
+//   node tools/browser.mjs --screens         the same, with a screenshot of every page
 //   node tools/browser.mjs --explorer VOILA  serve the explorer's notebook with this program, use it, see that it follows
 //   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
 //
@@ -23,6 +24,8 @@ const flags = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-b
   '--disable-component-update', '--disable-sync']
 const types = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.json': 'application/json',
   '.png': 'image/png', '.svg': 'image/svg+xml', '.webp': 'image/webp', '.woff2': 'font/woff2', '.woff': 'font/woff' }
+
+const args = process.argv.slice(2), screenshots = args[0] === '--screens'
 
 const stop = message => { console.error(message); process.exit(1) }
 const runs = file => { try { accessSync(file, constants.X_OK); return statSync(file).isFile() } catch { return false } }
@@ -89,23 +92,28 @@ function inspect() {
   }
 }
 
-async function look(browser, url, page, [width, height], shot) {
+// One tab for each width; the pages share what it has cached.
+async function openTab(browser, url, [width, height]) {
   const context = await browser.newContext({ viewport: { width, height }, deviceScaleFactor: 1 })
   const tab = await context.newPage(), errors = new Set()
   tab.on('console', m => m.type() === 'error' && errors.add(`console: ${m.text()} ${m.location().url || ''}`.trim()))
   tab.on('pageerror', e => errors.add(`script: ${e.message}`))
   tab.on('requestfailed', r => errors.add(`request failed: ${r.url()}`))
   await tab.route(u => !u.href.startsWith(url) && !u.protocol.startsWith('data'), r => r.abort())   // the site alone
-  await tab.goto(url + page, { waitUntil: 'load' })
-  await tab.waitForTimeout(100)
-  const found = await tab.evaluate(inspect)
-  await tab.screenshot({ path: shot, fullPage: true })
-  await context.close()
-  return { ...found, bad: [...errors, ...found.bad] }
+  return { tab, errors }
+}
+
+async function look({ tab, errors }, address, shot) {
+  errors.clear()
+  await tab.goto(address, { waitUntil: 'load' })
+  await tab.waitForTimeout(50)
+  const found = await tab.evaluate(inspect), bad = [...errors, ...found.bad]
+  if (bad.length || screenshots) await tab.screenshot({ path: shot, fullPage: true })
+  return { ...found, bad }
 }
 
 // What a reader types into the search box, on a page inside a folder, and the page that must be among the results.
-const questions = { 'own network': 'library/networks/wrap.html', 'own photos': 'library/data/own.html', 'BBELSMachine': 'library/machines/windows.html' }
+const questions = { 'own network': 'library/networks/wrap.html', 'own images': 'library/data/own.html', 'BBELSMachine': 'library/machines/windows.html' }
 
 // Runs inside the page: the least contrast between text and background, and what the results link to.
 function readable() {
@@ -167,10 +175,13 @@ async function check() {
   const browser = await launch()
   const [server, url] = await serve()
   const problems = [], pages = {}
+  const tabs = {}
+  for (const [name, size] of Object.entries(widths)) tabs[name] = await openTab(browser, url, size)
   let math = 0
   for (const page of readdirSync(site, { recursive: true }).filter(f => f.endsWith('.html')).sort()) {
-    for (const [name, size] of Object.entries(widths)) {
-      pages[page] = await look(browser, url, page, size, join(screens, `${page.replace('.html', '').replaceAll('/', '-')}-${name}.png`))
+    for (const [name, tab] of Object.entries(tabs)) {
+      const shot = join(screens, `${page.replace('.html', '').replaceAll('/', '-')}-${name}.png`)
+      pages[page] = await look(tab, url + page, shot)
       problems.push(...pages[page].bad.map(b => `${page} (${name}): ${b}`))
     }
     math += pages[page].math
@@ -180,7 +191,7 @@ async function check() {
   server.close()
   if (problems.length) stop(problems.join('\n'))
   console.log(`${Object.keys(pages).length} pages fine at ${Object.values(widths).map(w => w[0]).join(' and ')} px, ` +
-    `${math} equations; screenshots in out/screens`)
+    `${math} equations; the search finds and is readable`)
 }
 
 // The notebook as Voilà is to serve it, in a folder of its own: without the last cell, which would export the modules.
@@ -260,10 +271,9 @@ async function explore(voila) {
   console.log(`the explorer follows: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; screenshot in out/screens`)
 }
 
-const args = process.argv.slice(2)
 if (args.includes('--help') || args.includes('-h'))
-  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 9).map(s => s.slice(3)).join('\n'))
+  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 10).map(s => s.slice(3)).join('\n'))
 else if (args[0] === '--install') install()
 else if (args[0] === '--explorer' && args[1]) await explore(args[1])
-else if (args.length) stop(`unknown argument ${args[0]}; see --help`)
+else if (args.length && !screenshots) stop(`unknown argument ${args[0]}; see --help`)
 else await check()
