@@ -22,8 +22,8 @@ STAGE, SITE = ROOT/'.cache'/'site', ROOT/'_docs'
 KATEX = ROOT/'.cache'/'browser'/'node_modules'/'katex'/'dist'
 NUMBERED = re.compile(r'((?:\]\(|href=\\?["\'])(?!\w+:)(?:[\w.-]+/)*)\d+[a-zA-Z0-9]*_(\w+\.ipynb)')   # links to notebooks
 PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')       # not part of the site, but their links must hold too
-# The navigation's groups below `library/`, in reading order: title, folder; '' holds what lies beside the folders.
-LIBRARY = [('Data', 'data'), ('Machines', 'machines'), ('Networks', 'networks'), ('Measuring', 'measure'),
+# The library in reading order: a page, or a group of pages with the folder that they lie in ('' is `library` itself).
+LIBRARY = [('Data', 'data'), 'library/diffusion.ipynb', ('Machines', 'machines'), ('Networks', 'networks'), ('Measuring', 'measure'),
            ('Applications', 'app'), ('Engine', 'engine'), ('Foundations', '')]
 
 
@@ -35,10 +35,12 @@ def navigation(nbs):
     def height(f):
         name = f.removesuffix('.ipynb').removeprefix('library/').replace('/', '.')
         return FLOORS.index(name) if name in FLOORS else -1
-    library = [{'section': title, 'contents': sorted(below(f'library/{folder}'.rstrip('/')), key=height)}
-               for title, folder in LIBRARY]
-    groups = {'Course': below('course'), 'Library': [g for g in library if g['contents']],
-              'Studies': sorted(below('studies'), key=height)}
+    def entry(item):
+        if isinstance(item, str): return item
+        title, folder = item
+        pages = sorted(below(f'library/{folder}'.rstrip('/')), key=height)
+        return {'section': title, 'contents': [p for p in pages if p not in LIBRARY]}
+    groups = {'Course': below('course'), 'Library': [entry(i) for i in LIBRARY], 'Studies': sorted(below('studies'), key=height)}
     return ['index.ipynb', *({'section': title, 'contents': c} for title, c in groups.items())]
 
 

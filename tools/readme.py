@@ -29,7 +29,7 @@ def output(out, name, files):
     if 'image/png' in data:
         files[name] = base64.b64decode(''.join(data['image/png']))
         return f'![]({name})'
-    if 'text/markdown' in data: return ''.join(data['text/markdown']).strip()
+    if 'text/markdown' in data: return LINK.sub(rebase, ''.join(data['text/markdown']).strip())
     text = ''.join(out.get('text', data.get('text/plain', ''))).rstrip()
     return '\n'.join('    ' + s if s else '' for s in text.splitlines())
 
