@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from creativity.diffusion import sample, seed_noise
-from creativity.engine.stream import full_precision
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
 from creativity.studies.speed import bench
@@ -28,10 +27,15 @@ def tf32():
     torch.set_float32_matmul_precision(before)
 
 
-def test_full_precision_is_given_back(tf32):
-    with full_precision(): assert torch.get_float32_matmul_precision() == 'highest'
-    assert torch.get_float32_matmul_precision() == 'medium'
-    with pytest.raises(ZeroDivisionError), full_precision(): 1/0 # noqa: B018
+def test_settings_of_the_program_stay_and_do_not_matter(tf32):
+    m, x = BBELSMachine(images(), backend='torch'), seed_noise([0], SHAPE)
+    plain = m.denoise(x, .4, k=3)
+    with torch.autocast('cpu', torch.bfloat16): inside = m.denoise(x, .4, k=3)
+    assert torch.equal(plain, inside)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try: assert torch.equal(plain, m.denoise(x, .4, k=3))
+    finally: torch.set_default_dtype(before)
     assert torch.get_float32_matmul_precision() == 'medium'
 
 

@@ -113,7 +113,7 @@ class Shared:
         "As for every machine; doubts are decided on the merged sums, by all ranks together."
         out = self.merged(x, rows, k, a, sigma, stats)
         if x.dtype == torch.float64 or isinstance(self, WholeMachine): return out
-        doubt = torch.tensor([needs_float64(p, s) for p, s in zip(out, sigma, strict=True)], dtype=torch.int64, device=x.device)
+        doubt = torch.tensor([needs_float64(p, s, q, self.plan(k)) for p, s, q in zip(out, sigma, x, strict=True)], dtype=torch.int64, device=x.device)
         if self.group is not None:
             with nobody_lost(self.timeout): dist.all_reduce(doubt, dist.ReduceOp.MAX, self.group)
         for b in doubt.nonzero().flatten().tolist():
