@@ -20,7 +20,7 @@ import numpy as np
 
 import creativity
 from .errors import CreativityError
-from .files import brief, writable_folder, write_atomic, write_file
+from .files import brief, read_json, writable_folder, write_arrays, write_json
 
 # %% ../nbs/library/runs.ipynb #c792744e
 def same_facts(
@@ -41,7 +41,9 @@ def _other_fact(there, facts):
     "The first fact that differs, in words; None if none does."
     for k in sorted(there.keys() | facts.keys()):
         was, now = there.get(k), facts.get(k)
-        if not same_facts(was, now): return f'{k} {_short(was)}, not {_short(now)}'
+        if same_facts(was, now): continue
+        if isinstance(was, dict) and isinstance(now, dict): return f'{k} {_other_fact(was, now)}'
+        return f'{k} {_short(was)}, not {_short(now)}'
     return None
 
 def _short(v):
@@ -66,7 +68,7 @@ def _write_seed(path, about, arrays):
     text = json.dumps(about | dict(sha256=_checksum(about, arrays)))
     # by number: a name could be one that the format keeps for itself
     numbered = {f'array_{i}': a for i, a in enumerate(arrays.values())}
-    write_atomic(path, lambda f: np.savez_compressed(f, about=text, **numbered))
+    write_arrays(path, dict(about=text, **numbered))
 
 def _read_seed(path):
     "What a seed's file says, and its arrays; CreativityError if it is damaged."
@@ -117,7 +119,7 @@ class Run:
         return sorted(int(p.stem.removeprefix('seed_')) for p in self.folder.glob('seed_*.npz'))
 
     def read(self, seed: int, expected: Expected|None = None) -> tuple[dict, dict]:
-        "A finished seed: arrays by name, and what is particular to it. Refused unless whole and of this run."
+        "A finished seed: its arrays, and what is particular to it; refused unless of this run."
         path = self.path(seed)
         about, arrays = _read_seed(path)
         if about.get('format') != seed_format:
@@ -174,9 +176,7 @@ def read_run(
             raise CreativityError(f'{folder} holds a run of version 0.1, which is not read: '
                                   'choose another folder')
         raise FileNotFoundError(f'no run in {folder}')
-    try: there = dict(json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as e:
-        raise CreativityError(f'{path} is damaged, delete it: {brief(e)}') from None
+    there = read_json(path)
     if there.get('format') != run_format:
         raise CreativityError(f'{path} is of another version, which is not read: '
                               'choose another folder')
@@ -198,7 +198,7 @@ def open_run(
     except FileNotFoundError:
         about = dict(format=run_format, version=creativity.__version__, facts=facts,
                      expected=expected)
-        write_file(run.folder/'run.json', (json.dumps(about, indent=1) + '\n').encode())
+        write_json(run.folder/'run.json', about)
         return run
     if wrong := _other_fact(there['facts'], facts):
         raise CreativityError(f'{folder} holds another run, with {wrong}: choose another folder')
