@@ -7,7 +7,7 @@ __all__ = ['samplers', 'as_time', 'Schedule', 'CosineSchedule', 'LinearSchedule'
            'BetaSchedule', 'schedule_from_dict', 'as_schedule', 'bcast', 'levels', 'add_noise', 'noise_from_x0',
            'x0_from_noise', 'score_from_x0', 'x0_from_score', 'v_from_x0', 'x0_from_v', 'Denoiser', 'class_number',
            'check_input', 'ddim', 'ddpm', 'euler', 'heun', 'seed_noise', 'seed_ids', 'start_noise', 'fresh_noise',
-           'Times', 'time_grid', 'State', 'samples', 'sample', 'released_scales', 'seed_labels', 'answer']
+           'Times', 'time_grid', 'State', 'samples', 'sample', 'released_scales', 'seed_labels']
 
 # %% ../nbs/library/diffusion.ipynb #6566f061
 import math
@@ -715,17 +715,3 @@ def seed_labels(
         raise CreativityError(f'label must be one whole number or one for each of the {n} seeds, '
                               f'got {label.dtype} of shape {tuple(label.shape)}')
     return label.expand(n).tolist()
-
-# %% ../nbs/library/diffusion.ipynb #16f9bb33
-def answer(
-    denoiser: Denoiser, # any
-    shape: tuple, # (C,H,W)
-    label: int|None = None, # a class that it knows
-) -> list[float]: # four numbers, the same for the same denoiser
-    "What a denoiser says of one noise image at two times: its mean, and r with other noise."
-    x, other = seed_noise([0], shape).to(denoiser.device), seed_noise([1], shape)
-    other = other.double().flatten()
-    told = [denoiser.denoise(x, t, label).double().cpu().flatten() for t in (.3, .7)]
-    if not all(v.isfinite().all() for v in told):
-        raise CreativityError('the network returned NaN or Inf')
-    return [v for y in told for v in (y.mean().item(), (y@other/other.norm()).item())]

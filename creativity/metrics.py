@@ -31,7 +31,7 @@ def _vectors(prediction, truth):
     return x, y
 
 def _centred(v):
-    "Vectors without their mean; exactly 0 where they are constant, which rounding alone would not give."
+    "Vectors without their mean; exactly 0 where they are constant, whatever rounding says."
     constant = v.amax(-1, keepdim=True) == v.amin(-1, keepdim=True)
     return (v - v.mean(-1, keepdim=True)).masked_fill(constant, 0)
 
@@ -44,7 +44,10 @@ def cosine(
     prediction: Tensor, # [..., C,H,W]
     truth: Tensor, # the same shape, or one that broadcasts
 ) -> Tensor: # [...] float64 in [-1,1]
-    "Cosine similarity, in float64: at high noise all predictions are alike to six digits. 0 where an image is 0."
+    """Cosine similarity, 0 where an image is 0.
+
+    In float64: at high noise all predictions are alike to six digits.
+    """
     return _cosine(*_vectors(prediction, truth))
 
 # %% ../nbs/library/metrics.ipynb #48f2e0ac
@@ -84,7 +87,8 @@ def scores(
     "The five numbers that compare two images."
     r = float(pearson(prediction, truth))
     return dict(r=r, r2=r*r, cod=float(determination(prediction, truth)),
-                cosine=float(cosine(prediction, truth)), mse=float(mean_squared_error(prediction, truth)))
+                cosine=float(cosine(prediction, truth)),
+                mse=float(mean_squared_error(prediction, truth)))
 
 # %% ../nbs/library/metrics.ipynb #625f4873
 def bootstrap_interval(
@@ -97,7 +101,8 @@ def bootstrap_interval(
     # it takes 0.6 s to import: only those who ask for an interval pay for it
     from scipy.stats import bootstrap
     v = np.asarray(values, float)
-    if v.ndim != 1 or not len(v): raise CreativityError(f'values must be a list of numbers, got shape {v.shape}')
+    if v.ndim != 1 or not len(v):
+        raise CreativityError(f'values must be a list of numbers, got shape {v.shape}')
     if len(v) == 1: return float(v[0]), float(v[0])
     found = bootstrap((v,), np.median, n_resamples=n, confidence_level=level, method='percentile',
                       rng=np.random.default_rng(seed))
@@ -172,7 +177,8 @@ def paired_test(
     low, high = np.quantile(found, [(1 - level)/2, (1 + level)/2])
     wrong_side = min((found <= 0).sum(), (found >= 0).sum())
     return PairedTest(share=float((mine < theirs).mean() + (mine == theirs).mean()/2),
-                      difference=skill(a, reference) - skill(b, other), low=float(low), high=float(high),
+                      difference=skill(a, reference) - skill(b, other),
+                      low=float(low), high=float(high),
                       p=min(1., 2*(int(wrong_side) + 1)/(n + 1)))
 
 # %% ../nbs/library/metrics.ipynb #3375a834
@@ -193,9 +199,10 @@ def wilson(
     n: int, # trials
     level: float = .95, # share of such intervals that hold the truth
 ) -> tuple[float, float]: # lower and upper end
-    "Wilson's interval of a share (1927), from scipy; CreativityError unless 0 ≤ k ≤ n and n ≥ 1."
+    "Wilson's interval of a share (1927), from scipy; refused unless 0 ≤ k ≤ n and n ≥ 1."
     from scipy.stats import binomtest
-    if not 0 <= k <= n or n < 1: raise CreativityError(f'k must be from 0 to n and n at least 1, got k={k}, n={n}')
+    if not 0 <= k <= n or n < 1:
+        raise CreativityError(f'k must be from 0 to n and n at least 1, got k={k}, n={n}')
     found = binomtest(int(k), int(n)).proportion_ci(level, method='wilson')
     return float(found.low), float(found.high)
 
@@ -207,7 +214,8 @@ def contingency(
 ) -> np.ndarray: # [most+1, most+1] how often a has i and b has j
     "How often each pair of counts occurs; CreativityError unless there are equally many."
     if len(a) != len(b) or not len(a):
-        raise CreativityError(f'there must be equally many counts, at least one, got {len(a)} and {len(b)}')
+        raise CreativityError('there must be equally many counts, at least one, '
+                              f'got {len(a)} and {len(b)}')
     table = np.zeros((most + 1, most + 1), int)
     for i, j in zip(a, b, strict=True): table[min(int(i), most), min(int(j), most)] += 1
     return table
@@ -222,7 +230,7 @@ def _agreement(tables):
 def kappa(
     table: np.ndarray, # [K,K] counts, as from `contingency`
 ) -> float: # 1: always the same; 0: as often as by chance, also where only one count occurs
-    "Cohen's kappa (1960): by how much agreement exceeds that of independent raters, of what it could."
+    "Cohen's kappa (1960): agreement beyond that of independent raters, as a share of what is possible."
     seen, chance = _agreement(np.asarray(table))
     return float((seen - chance)/(1 - chance)) if chance < 1 else 0.
 
@@ -240,5 +248,6 @@ def kappa_interval(
     # a resampling in which only one count occurs says nothing about agreement
     known = chance < 1
     if not known.any(): return 0., 0.
-    low, high = np.quantile((seen - chance)[known]/(1 - chance)[known], [(1 - level)/2, (1 + level)/2])
+    found = (seen - chance)[known]/(1 - chance)[known]
+    low, high = np.quantile(found, [(1 - level)/2, (1 + level)/2])
     return float(low), float(high)

@@ -1,29 +1,30 @@
 "Comparisons: the numbers, resuming, studies, and input that is refused in one line."
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from creativity import files
 from creativity.data.images import Images
 from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
-from creativity.files import write_file
 from creativity.machines.whole import ISMachine
 from creativity.machines.windows import BBELSMachine
-from creativity.measure import compare as module
 from creativity.measure.calibrate import calibration
 from creativity.measure.compare import (
     compare,
     compare_files,
     load_comparison,
     nearest_to_network,
-    seed_file,
-    spread_labels,
 )
+from creativity.measure.nulls import Flow
+from creativity.measure.pair import fingerprint, spread_labels
 from creativity.networks.architectures import build
 from creativity.networks.card import Network, load_network, save_network
 from creativity.networks.wrap import from_noise, from_x0
+from creativity.studies import agreement
 from creativity.studies.agreement import (
     Study,
     flow_scores,
@@ -44,6 +45,9 @@ MACHINES = {'ELS': BBELSMachine(X, Y, scales=3), 'IS': ISMachine(X, Y)}
 ARGS = dict(seeds=4, steps=3, network_steps=3, progress=False)
 
 
+def kept(folder, seed): return folder/f'seed_{seed:06}.npz'
+
+
 def test_same_noise_and_label_for_all():
     c = compare(NET, MACHINES, **ARGS)
     assert c.labels == [0, 1, 0, 1]
@@ -59,9 +63,9 @@ def test_same_noise_and_label_for_all():
 def test_stopped_run_goes_on(tmp_path):
     whole = compare(NET, MACHINES, **ARGS)
     compare(NET, MACHINES, **{**ARGS, 'seeds': 2}, out=tmp_path)
-    first = seed_file(tmp_path, 0).stat().st_mtime_ns
+    first = kept(tmp_path, 0).stat().st_mtime_ns
     again = compare(NET, MACHINES, **ARGS, out=tmp_path)
-    assert seed_file(tmp_path, 0).stat().st_mtime_ns == first
+    assert kept(tmp_path, 0).stat().st_mtime_ns == first
     for name in whole.images:
         assert torch.equal(again.images[name], whole.images[name])
         assert torch.equal(load_comparison(tmp_path).images[name], whole.images[name])
@@ -69,17 +73,17 @@ def test_stopped_run_goes_on(tmp_path):
 
 def test_other_facts_are_refused(tmp_path):
     compare(NET, MACHINES, **ARGS, out=tmp_path)
-    with pytest.raises(ValueError, match='another steps'): compare(NET, MACHINES, **{**ARGS, 'steps': 4}, out=tmp_path)
+    with pytest.raises(ValueError, match='another run, with steps ELS 3, not 4'): compare(NET, MACHINES, **{**ARGS, 'steps': 4}, out=tmp_path)
     other = {**MACHINES, 'IS': ISMachine(X.flip(0), Y.flip(0))}
-    with pytest.raises(ValueError, match='another denoisers'): compare(NET, other, **ARGS, out=tmp_path)
-    seed_file(tmp_path, 1).write_bytes(b'no zip file')
+    with pytest.raises(ValueError, match='with denoisers IS crc'): compare(NET, other, **ARGS, out=tmp_path)
+    kept(tmp_path, 1).write_bytes(b'no zip file')
     with pytest.raises(ValueError, match='damaged'): load_comparison(tmp_path)
 
 
 def test_weights_tell_networks_apart(tmp_path):
     nets = [Network(build('resnet', classes=2, seed=i, width=4, depth=1, dim=8), S, (1, 8, 8)) for i in (0, 1)]
     compare(nets[0], MACHINES, **ARGS, out=tmp_path)
-    with pytest.raises(ValueError, match='another denoisers'): compare(nets[1], MACHINES, **ARGS, out=tmp_path)
+    with pytest.raises(ValueError, match='with denoisers network'): compare(nets[1], MACHINES, **ARGS, out=tmp_path)
 
 
 @pytest.mark.parametrize('other', [from_x0(lambda x, t, label: x*.4, S, (1, 8, 8), 2), from_noise(lambda x, t, label: x*.5, S, (1, 8, 8), 2)])
@@ -87,22 +91,23 @@ def test_functions_are_told_apart_by_their_answers(tmp_path, other):
     "A function has no weights to take a checksum of; neither a comparison nor a calibration takes over what another one gave."
     compare(NET, MACHINES, **ARGS, out=tmp_path/'c')
     assert compare(from_x0(lambda x, t, label: x/2, S, (1, 8, 8), 2), MACHINES, **ARGS, out=tmp_path/'c').seeds == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match='another denoisers'): compare(other, MACHINES, **ARGS, out=tmp_path/'c')
+    with pytest.raises(ValueError, match='with denoisers network probe'): compare(other, MACHINES, **ARGS, out=tmp_path/'c')
     kw = dict(widths=(3, 5), steps=2, seeds=2, out=tmp_path/'k', progress=False)
     calibration(NET, BBELSMachine(X, Y), **kw)
-    with pytest.raises(ValueError, match='answer'): calibration(other, BBELSMachine(X, Y), **kw)
+    with pytest.raises(ValueError, match='with denoisers network probe'): calibration(other, BBELSMachine(X, Y), **kw)
 
 
 def test_classes_tell_machines_apart(tmp_path):
     compare(NET, {'ELS': BBELSMachine(X, torch.arange(20)//10, scales=3)}, **ARGS, out=tmp_path)
-    with pytest.raises(ValueError, match='another denoisers'):
+    with pytest.raises(ValueError, match='with denoisers ELS'):
         compare(NET, {'ELS': BBELSMachine(X, torch.arange(20)//15, scales=3)}, **ARGS, out=tmp_path)
 
 
 def test_labels_are_checked_before_any_work(tmp_path):
     three = from_x0(lambda x, t, label: x*0.5, S, (1, 8, 8), 3)
     with pytest.raises(ValueError, match='ELS: label 2 is not in the data'): compare(three, MACHINES, **ARGS, out=tmp_path/'a')
-    with pytest.raises(ValueError, match='rider: label must be from 0 to 1'): compare(three, {'rider': NET}, **ARGS, out=tmp_path/'a')
+    with pytest.raises(ValueError, match='rider: label must be from 0 to 1'):
+        compare(three, {'rider': NET}, **ARGS, out=tmp_path/'a')
     with pytest.raises(ValueError, match='label must be'): compare(NET, MACHINES, **{**ARGS, 'label': 'dress'}, out=tmp_path/'a')
     assert not list(tmp_path.glob('a/seed*'))
 
@@ -110,7 +115,7 @@ def test_labels_are_checked_before_any_work(tmp_path):
 @pytest.mark.parametrize('seeds', [[0, 0], [-1], [1.5], [], 0, [2**63]])
 def test_seeds_are_whole_and_different(seeds):
     with pytest.raises(ValueError, match='seed'): compare(NET, MACHINES, **{**ARGS, 'seeds': seeds})
-    with pytest.raises(ValueError, match='seed'): calibration(NET, BBELSMachine(X, Y), (3,), 2, seeds, progress=False)
+    with pytest.raises(ValueError, match='seed'): calibration(NET, BBELSMachine(X, Y), (3,), seeds, 2, progress=False)
 
 
 def test_seeds_may_be_an_array():
@@ -135,7 +140,7 @@ def test_raw_modules_are_refused():
 def test_half_precision_weights_have_a_fingerprint():
     class Half(torch.nn.Conv2d):
         def forward(self, x, t, label): return super().forward(x.bfloat16()).to(x)
-    assert {'crc', 'answer'} <= set(module.fingerprint(from_noise(Half(1, 1, 1).bfloat16(), S, (1, 8, 8))))
+    assert {'crc', 'probe'} <= set(fingerprint(from_noise(Half(1, 1, 1).bfloat16(), S, (1, 8, 8))))
 
 
 @pytest.mark.parametrize(('network', 'machines', 'changes', 'message'), [
@@ -163,34 +168,51 @@ def test_unwritable_folder(tmp_path):
     with pytest.raises(OSError, match='cannot write'): compare(NET, MACHINES, **ARGS, out=tmp_path/'file')
 
 
-def test_full_disk_leaves_finished_seeds(tmp_path, monkeypatch):
-    real = write_file
-    def full(path, data):
-        if path.name == seed_file(tmp_path, 2).name: raise OSError(f'cannot write {path}: No space left on device')
-        real(path, data)
-    monkeypatch.setattr(module, 'write_file', full)
+@pytest.fixture
+def full_disk(monkeypatch):
+    "`full_disk(name)`: this file cannot be written any more; `full_disk(None)`: there is room again."
+    real = files.write_atomic
+
+    def set_full(name):
+        def full(path, write):
+            if Path(path).name == name: raise OSError(f'cannot write {path}: No space left on device')
+            return real(path, write)
+        monkeypatch.setattr(files, 'write_atomic', full)
+    return set_full
+
+
+def test_full_disk_leaves_finished_seeds(tmp_path, full_disk):
+    full_disk('seed_000002.npz')
     with pytest.raises(OSError, match='No space left'): compare(NET, MACHINES, **ARGS, out=tmp_path)
     assert load_comparison(tmp_path).seeds == [0, 1]
 
 
-def test_full_disk_at_the_table(tmp_path, monkeypatch):
-    c, real = compare(NET, MACHINES, out=tmp_path, **ARGS), write_file
+def test_full_disk_leaves_calibrated_seeds(tmp_path, full_disk):
+    args = dict(widths=(3, 5), steps=2, seeds=3, progress=False, out=tmp_path)
+    full_disk('seed_000002.npz')
+    with pytest.raises(OSError, match=r'cannot write .*seed_000002.npz: No space left'):
+        calibration(NET, BBELSMachine(X, Y), **args)
+    left = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed_*.npz')}
+    assert sorted(left) == ['seed_000000.npz', 'seed_000001.npz']
+    full_disk(None)
+    calibration(NET, BBELSMachine(X, Y), **args)
+    assert left.items() <= {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed_*.npz')}.items()
 
-    def full(path, data):
-        if path.name == 'table.json': raise OSError(f'cannot write {path}: No space left on device')
-        real(path, data)
-    monkeypatch.setattr(module, 'write_file', full)
+
+def test_full_disk_at_the_table(tmp_path, full_disk, monkeypatch):
+    c = compare(NET, MACHINES, out=tmp_path, **ARGS)
+    full_disk('table.json')
     with pytest.raises(OSError, match=r'cannot write .*table.json: No space left'): compare_files(c, tmp_path)
-    monkeypatch.setattr(module, 'write_file', real)
-    monkeypatch.setattr(module, 'sample', None)        # nothing is made anew
+    full_disk(None)
+    monkeypatch.setattr(Flow, 'image', None) # nothing is made anew
     assert compare_files(compare(NET, MACHINES, out=tmp_path, **ARGS), tmp_path)[1].exists()
 
 
 def test_damaged_folder_is_named(tmp_path):
     compare(NET, MACHINES, out=tmp_path, **ARGS)
     for text in ('{"names": ', '3'):
-        (tmp_path/'comparison.json').write_text(text)
-        with pytest.raises(ValueError, match=r'comparison.json is damaged') as e: compare(NET, MACHINES, out=tmp_path, **ARGS)
+        (tmp_path/'run.json').write_text(text)
+        with pytest.raises(ValueError, match=r'run.json') as e: compare(NET, MACHINES, out=tmp_path, **ARGS)
         assert '\n' not in str(e.value)
 
 
@@ -261,7 +283,7 @@ def test_training_stages_go_on(tmp_path):
 
 
 def test_study_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, 'size_study', lambda: STUDY)
+    monkeypatch.setattr(agreement, 'size_study', lambda: STUDY)
     main(['size', '--seeds', '2', '--out', str(tmp_path/'s')])
     assert capsys.readouterr().out == f'wrote {tmp_path}/s/size.json\n'
     assert json.loads((tmp_path/'s'/'size.json').read_text())['command'] == 'python -m creativity.compare size --seeds 2'
@@ -280,7 +302,7 @@ def test_stored_studies_are_sound(name):
     assert all(len(v) == len(r['seeds']) >= 8 for points in r['curves'].values() for _, v in points)
 
 
-# What is refused before a calibration, and what a full disk leaves of one
+# What is refused before a calibration
 
 @pytest.mark.parametrize(('f', 'labels', 'message'), [
     (lambda x, t, label: x[..., :4], Y, 'must return'), (lambda x, t, label: x*math.nan, Y, 'NaN'), (lambda x, t, label: x*.5, None, 'without labels=')])
@@ -288,21 +310,6 @@ def test_calibration_refuses_it_too(f, labels, message):
     with pytest.raises(ValueError, match=message) as e:
         calibration(from_x0(f, S, (1, 8, 8), 2), BBELSMachine(X, labels), (3,), steps=2, seeds=2, progress=False)
     assert '\n' not in str(e.value)
-
-
-def test_full_disk_leaves_calibrated_seeds(tmp_path, monkeypatch):
-    real, args = np.savez, dict(widths=(3, 5), steps=2, seeds=3, progress=False)
-
-    def full(f, **arrays):
-        if 'seed-00002.npz' in f.name: raise OSError(28, 'No space left on device')
-        real(f, **arrays)
-    monkeypatch.setattr(np, 'savez', full)
-    with pytest.raises(OSError, match=r'cannot write .*seed-00002.npz: No space left'): calibration(NET, BBELSMachine(X, Y), out=tmp_path, **args)
-    kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed-*.npz')}
-    assert sorted(kept) == ['seed-00000.npz', 'seed-00001.npz']
-    monkeypatch.setattr(np, 'savez', real)
-    calibration(NET, BBELSMachine(X, Y), out=tmp_path, **args)
-    assert {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed-*.npz') if p.name in kept} == kept
 
 
 @pytest.mark.parametrize(('spoil', 'message'), [

@@ -84,17 +84,18 @@ def test_news_travels_one_pixel_a_step(pair):
 def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch, pair):
     monkeypatch.setattr(L, 'study_pair', lambda images, garment: (*pair, 1))
     first = L.finish_seeds('Trouser', 2, 3, tmp_path, 1)
-    kept = (tmp_path/'Trouser'/'seed_00000.npz').stat().st_mtime_ns
+    kept = (tmp_path/'Trouser'/'seed_000000.npz').stat().st_mtime_ns
     again = L.finish_seeds('Trouser', 3, 3, tmp_path, 1)
-    assert (tmp_path/'Trouser'/'seed_00000.npz').stat().st_mtime_ns == kept
+    assert (tmp_path/'Trouser'/'seed_000000.npz').stat().st_mtime_ns == kept
     assert len(again) == 3
     assert [sorted(a) for a in again[:2]] == [sorted(f) for f in first]
     assert 'influence' in again[0]
     assert 'influence' not in again[2]
     monkeypatch.setitem(garments, 'Trouser', replace(TROUSER, widths=(3, 5)))
-    with pytest.raises(ValueError, match='another widths'): L.finish_seeds('Trouser', 3, 3, tmp_path, 1)
-    (tmp_path/'Trouser'/'seed_00001.npz').write_bytes(b'PK')
-    with pytest.raises(ValueError, match='damaged'): L.read_images(tmp_path/'Trouser'/'seed_00001.npz')
+    with pytest.raises(ValueError, match='with widths'): L.finish_seeds('Trouser', 3, 3, tmp_path, 1)
+    (tmp_path/'Trouser'/'seed_000001.npz').write_bytes(b'PK')
+    monkeypatch.setitem(garments, 'Trouser', TROUSER)
+    with pytest.raises(ValueError, match='damaged'): L.finish_seeds('Trouser', 3, 3, tmp_path, 1)
 
 
 def test_counting_digits():

@@ -46,6 +46,16 @@ def test_even_number_of_seeds_gives_a_candidate():
     assert c.at_edge() == .5
 
 
+def test_interval_holds_the_middle_half_of_the_seeds():
+    best = np.array([3, 3, 3, 5, 5, 7, 7, 9, 9, 9, 9])
+    cosines = (np.array([3, 5, 7, 9]) == best[:, None, None]).astype(float)
+    c = Calibration([3, 5, 7, 9], cosines, [None]*len(best), {})
+    assert c.interval() == [[3], [9]]
+    assert c.interval(0, .5) == [[3], [7]]
+    assert c.interval(.4, .6) == [[5], [9]] or c.interval(.4, .6) == [[5], [7]]
+    assert c.interval(.5, .5) == [c.scales, c.scales]
+
+
 def test_labels_are_spread_over_the_classes():
     f = from_noise(lambda x, t, label: x*(1 + label.view(-1, 1, 1, 1)*.01), S, (1, 8, 8), classes=3)
     m = BBELSMachine(DATA, LABELS)
@@ -63,8 +73,9 @@ def test_resume(tmp_path):
     del m.denoise
     with pytest.raises(ValueError, match='another folder'): calibration(net, m, (3, 7), out=tmp_path, **QUIET)
     with pytest.raises(ValueError, match='another folder'): calibration(net, LSMachine(DATA), (3, 5), out=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match='other noise'): calibration(net, m, (3, 5), 3, seed_noise([7], (1, 8, 8)), out=tmp_path)
-    (tmp_path/'seed-00001.npz').write_bytes(b'PK')
+    with pytest.raises(ValueError, match='was made with noise null'):
+        calibration(net, m, (3, 5), seed_noise([7], (1, 8, 8)), 3, out=tmp_path)
+    (tmp_path/'seed_000001.npz').write_bytes(b'PK')
     with pytest.raises(ValueError, match='damaged'): calibration(net, m, (3, 5), out=tmp_path, **QUIET)
 
 
@@ -75,8 +86,8 @@ NAN = from_noise(lambda x, t, label: x*float('nan'), S, (1, 8, 8))
     (dict(widths=[4]), 'odd'), (dict(widths=[]), 'empty'), (dict(widths=[17]), 'too wide'), (dict(steps=0), 'steps'),
     (dict(machine=ISMachine(DATA)), 'windows'), (dict(network=3), 'denoiser'), (dict(label=9), 'label 9'),
     (dict(label=torch.tensor([0, 1, 2])), 'one for each'), (dict(network=NAN), 'NaN'),
-    (dict(machine=BBELSMachine(DATA, schedule=LinearSchedule())), 'schedules'),
-    (dict(machine=BBELSMachine(torch.zeros(2, 3, 8, 8))), 'network makes images'),
+    (dict(machine=BBELSMachine(DATA, schedule=LinearSchedule())), 'has the schedule'),
+    (dict(machine=BBELSMachine(torch.zeros(2, 3, 8, 8))), 'machine makes images'),
 ])
 def test_bad_input_is_one_line(given, words):
     args = dict(network=BBELSMachine(DATA, LABELS, scales=3), machine=BBELSMachine(DATA, LABELS), widths=(3, 5), **QUIET) | given

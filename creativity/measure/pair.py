@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.images import class_index
-from ..diffusion import Denoiser, Schedule, seed_labels, seed_noise
+from ..diffusion import Denoiser, Schedule, class_number, seed_labels, seed_noise
 from ..errors import CreativityError
 from ..machines.windows import Machine
 from ..networks.wrap import check_label
@@ -142,7 +141,7 @@ def check_labels(
     for name, d in denoisers.items():
         for c in dict.fromkeys(labels or []):
             try:
-                if isinstance(d, Machine): (d.store.find if hasattr(d, 'store') else d.dictionary)(c)
+                if isinstance(d, Machine): d.dictionary(c)
                 else: check_label(c, getattr(d, 'num_classes', None))
             except CreativityError as e: raise CreativityError(f'{name}: {e}') from None
 
@@ -150,9 +149,7 @@ def check_labels(
 def _numbers(label, denoisers):
     "Class names as numbers, by whoever knows them; all else as it is."
     names = next((d.class_names for d in denoisers if getattr(d, 'class_names', None)), None)
-    if isinstance(label, str): return int(label) if label.isdecimal() else class_index(label, names)
-    if isinstance(label, list|tuple): return [_numbers(v, denoisers) for v in label]
-    return label
+    return class_number(label, names)
 
 def spread_labels(
     network: Denoiser, # the truth

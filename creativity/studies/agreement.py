@@ -26,7 +26,8 @@ from ..files import asset, read_json, writable_folder, write_json
 from ..machines.whole import ISMachine
 from ..machines.widths import Scales, calibrated_scales, published_scales
 from ..machines.windows import BBELSMachine, LSMachine, Machine
-from ..measure.compare import check_pair, compare
+from ..measure.compare import compare
+from ..measure.pair import check_together
 from ..metrics import bootstrap_interval, scores
 from ..networks.card import Network, load_network, save_network
 from ..networks.train import train
@@ -41,7 +42,7 @@ def flow_scores(
     label: Tensor|int|None = None, # one class, or one for each seed [B]
 ) -> tuple[list[float], list[list[float]]]: # times, highest first, and at each the r of every seed
     "Pearson's r between what network and machine believe the clean image to be, each along its own flow."
-    noise = seed_noise(list(seeds), check_pair(network, {'machine': machine}, label is not None))
+    noise = seed_noise(list(seeds), check_together(dict(network=network, machine=machine)))
     both = zip(*(samples(d, noise.to(d.device), steps, label) for d in (network, machine)), strict=True)
     times, r = [], []
     for a, b in both:

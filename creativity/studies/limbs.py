@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['garment_box', 'erase_limb', 'paste_limb', 'edits', 'study_pair', 'state_at', 'make_seed', 'whole_flows',
-           'read_images', 'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'stored_study',
-           'wrong', 'influence', 'main']
+           'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'stored_study', 'wrong',
+           'influence', 'main']
 
 # %% ../../nbs/studies/limbs.ipynb #09112683
-import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,15 @@ import creativity
 from ..data.find import load
 from ..data.images import to_uint8
 from ..diffusion import Denoiser, sample, samples, seed_noise
-from ..files import asset, read_json, write_arrays, write_json
+from ..files import asset, read_json, write_json
 from ..machines.mix import with_scales
 from ..machines.whole import ISMachine
 from ..machines.widths import calibrated_scales
 from ..machines.windows import BBELSMachine, LSMachine, Machine
-from ..measure.compare import fingerprint, open_folder
 from ..measure.limbs import Garment, count_made, garments, limbs
+from ..measure.pair import fingerprint
 from ..networks.card import load_network
+from ..runs import open_run
 from .command import study_command
 
 # %% ../../nbs/studies/limbs.ipynb #53f642cf
@@ -130,15 +131,6 @@ def whole_flows(
     if g.least: flows[f'k≥{g.least}'] = with_scales(machine, [max(k, g.least) for k in machine.scales])
     return {n: to_uint8(sample(m, seeds, 20, label, batch_size=20))[:, 0].numpy() for n, m in flows.items()}
 
-# %% ../../nbs/studies/limbs.ipynb #d193ad3b
-def read_images(
-    path: Path, # of a finished seed
-) -> dict[str, np.ndarray]: # name -> uint8 [H,W], and 'influence'
-    "A finished seed; ValueError if the file is damaged."
-    try:
-        with np.load(path, allow_pickle=False) as z: return {n: z[n] for n in z.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e: raise CreativityError(f'{path} is damaged, delete it: {e}') from None
-
 # %% ../../nbs/studies/limbs.ipynb #e7cdd3e2
 def finish_seeds(
     garment: str, # class
@@ -146,18 +138,24 @@ def finish_seeds(
     images: int, # training images
     out: Path, # folder: finished seeds are kept there
     probes: int = 8, # seeds that also measure influence
-) -> list[dict]: # what `read_images` returns, for each seed
+) -> list[dict[str, np.ndarray]]: # of each seed: name -> uint8 [H,W]; and 'influence'
     "Make the seeds of a garment that are not there yet."
-    (network, machine, label), g = study_pair(images, garment), garments[garment]
-    out = open_folder(out/garment, dict(version=creativity.__version__, garment=garment, widths=list(g.widths),
-                                        denoisers={'network': fingerprint(network), 'machine': fingerprint(machine)}))
+    (network, machine, label), widths = study_pair(images, garment), garments[garment].widths
+    names, size = ['network', 'IS', 'machine', *(f'k={k}' for k in widths)], machine.shape[1:]
+    expected = {n: ('uint8', size) for n in names}
+    told = expected | dict(influence=('float64', (len(widths), size[1]//2)))
+    known = dict(network=fingerprint(network), machine=fingerprint(machine))
+    run = open_run(out/garment, dict(garment=garment, widths=list(widths), denoisers=known), expected)
+    def make(i, asked):
+        images_of = make_seed(network, machine, i, label, widths)
+        made = {n: to_uint8(y)[0].numpy() for n, y in images_of.items()}
+        if asked: made['influence'] = influence(machine, i, label, widths).astype(np.float64)
+        return made
+    found = []
     for i in tqdm(range(seeds), garment, delay=2, leave=False):
-        path = out/f'seed_{i:05}.npz'
-        if path.exists(): continue
-        made = {n: to_uint8(y)[0].numpy() for n, y in make_seed(network, machine, i, label, g.widths).items()}
-        if i < probes and g.widths: made['influence'] = influence(machine, i, label, g.widths)
-        write_arrays(path, made)
-    return [read_images(out/f'seed_{i:05}.npz') for i in range(seeds)]
+        asked = i < probes and bool(widths)
+        found.append(run.finish(i, partial(make, i, asked), told if asked else expected))
+    return found
 
 # %% ../../nbs/studies/limbs.ipynb #46e0b92d
 def histogram(
