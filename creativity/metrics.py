@@ -230,7 +230,7 @@ def _agreement(tables):
 def kappa(
     table: np.ndarray, # [K,K] counts, as from `contingency`
 ) -> float: # 1: always the same; 0: as often as by chance, also where only one count occurs
-    "Cohen's kappa (1960): agreement beyond that of independent raters, as a share of what is possible."
+    "Cohen's kappa (1960): agreement beyond chance, as a share of what is possible."
     seen, chance = _agreement(np.asarray(table))
     return float((seen - chance)/(1 - chance)) if chance < 1 else 0.
 
