@@ -17,12 +17,8 @@ from creativity.data.sets import write_npz
 from creativity.diffusion import (
     CosineSchedule,
     add_noise,
-    levels,
-    noise_from_x0,
     sample,
-    score_from_x0,
     seed_noise,
-    v_from_x0,
 )
 from creativity.networks.architectures import (
     Attention,
@@ -48,7 +44,6 @@ from creativity.networks.train import (
     training_images,
     whole_curve,
 )
-from creativity.networks.wrap import from_noise, from_score, from_v, from_x0
 
 ARCHS = ['resnet', 'resnet-circular', 'unet', 'unet-attention']
 S = CosineSchedule()
@@ -164,51 +159,6 @@ def test_bad_architecture(call, says):
 
 
 # denoisers
-
-def normal_mean(x, t, label=None):
-    a, sigma = levels(S, x, t)
-    return a*.25*x/(a**2*.25 + sigma**2)
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_wrappers_agree(dtype):
-    told = lambda convert: lambda x, t, label: convert(x, normal_mean(x, t), *levels(S, x, t))
-    models = [from_x0(normal_mean, S), from_noise(told(noise_from_x0), S), from_v(told(v_from_x0), S), from_score(told(score_from_x0), S)]
-    x, t = seed_noise(range(3), (2, 5, 6)).to(dtype), torch.tensor([.1, .5, .9])
-    tol = dict(rtol=0, atol=1e-9 if dtype == torch.float64 else 2e-5)
-    for m in models:
-        for f in ('denoise', 'noise', 'score', 'velocity'):
-            torch.testing.assert_close(getattr(m, f)(x, t), getattr(models[0], f)(x, t), **tol)
-        assert m.denoise(x, .5).dtype == dtype
-    torch.testing.assert_close(sample(models[1], x, 5), sample(models[0], x, 5), rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-3)
-
-
-def test_a_noise_model_has_no_score_without_noise():
-    m = from_noise(lambda x, t, label: torch.zeros_like(x), S)
-    with pytest.raises(ValueError, match='sigma = 0'): m.score(seed_noise(range(2), (1, 4, 4)), 0.)
-
-
-def test_labels_reach_the_model():
-    m = from_noise(lambda x, t, label: x*label[:, None, None, None], S, classes=10)
-    x = seed_noise(range(3), (1, 4, 4))
-    torch.testing.assert_close(m.noise(x, .5, torch.tensor([0, 1, 2])), x*torch.tensor([0., 1, 2])[:, None, None, None])
-    torch.testing.assert_close(m.noise(x, .5, 3), x*3)
-
-
-@pytest.mark.parametrize(('f', 'kw', 'label', 'says'), [
-    (lambda x, t, y: x[:, :, 1:], {}, None, 'shape'), (lambda x, t, y: None, {}, None, 'NoneType'),
-    (lambda x, t, y: x/0, {}, None, 'NaN or Inf'), (lambda x, t, y: x, dict(shape=(3, 4, 4)), None, 'shape'),
-    (lambda x, t, y: x, dict(classes=10), None, 'give a label'), (lambda x, t, y: x, dict(classes=10), 10, 'from 0 to 9'),
-    (lambda x, t, y: x, dict(classes=10), torch.tensor([3, -1]), 'from 0 to 9'), (lambda x, t, y: x, dict(classes=0), 1, 'no classes')])
-def test_bad_models_and_labels(f, kw, label, says):
-    with pytest.raises(ValueError, match=says) as e: from_noise(f, S, **kw).denoise(seed_noise(range(2), (1, 4, 4)), .5, label)
-    assert one_line(e)
-
-
-def test_wrapper_wants_a_function_and_a_schedule():
-    with pytest.raises(TypeError, match='function'): from_noise(3, S)
-    with pytest.raises(TypeError, match='Schedule'): from_noise(lambda x, t, y: x, 'cosine')
-
 
 def test_gradients_flow_to_the_image():
     net = Network(build(width=8), S, (1, 16, 16))
@@ -559,11 +509,6 @@ def test_checkpoint_without_what_it_needs(tmp_path, state):
     with pytest.raises(ValueError, match='is not a checkpoint'): read_state(tmp_path/'checkpoint.safetensors')
 
 
-def test_model_must_answer_with_real_numbers():
-    for dtype in (torch.complex64, torch.int64):
-        with pytest.raises(ValueError, match='real numbers'): from_noise(lambda x, t, label, dtype=dtype: x.to(dtype), S).denoise(toy(2).x, .5)
-
-
 def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):
     small, whole = dict(steps=8, batch=8, width=4, depth=1, dim=8, progress=False), Trainer.advance
     before = signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background ignores the signal
@@ -702,7 +647,7 @@ def test_diffusers_bad_folders(tmp_path):
     def refused(says, error=ValueError):
         with pytest.raises(error, match=says) as e: from_diffusers(tmp_path)
         assert one_line(e)
-    for key, value, back, says in (('prediction_type', 'flow', 'epsilon', 'unknown prediction_type'), ('beta_schedule', 'sigmoid', 'linear', 'no beta schedule'),
+    for key, value, back, says in (('prediction_type', 'flow', 'epsilon', 'unknown prediction_type'), ('beta_schedule', 'cubic', 'linear', 'no beta schedule'),
                                    ('rescale_betas_zero_snr', True, False, 'only schedulers with'), ('trained_betas', [.1], None, 'only schedulers with')):
         change(scheduler, **{key: value})
         refused(says)

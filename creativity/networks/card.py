@@ -18,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from ..diffusion import Schedule, schedule_from_dict
-from ..files import asset, write_file, write_json
+from ..files import asset, write_file
 from .architectures import n_parameters, network_classes
 from .wrap import Model
 
@@ -32,15 +32,8 @@ class Network(Model):
         card: dict|None = None, # where it comes from
     ):
         self.net, self.card = net.eval().requires_grad_(False), card or {}
-        super().__init__(self.run, schedule, tuple(shape), 'noise', net.args['classes'] or 0)
-
-    def run(self, x, t, label=None):
-        "The network's output, in the dtype of its weights."
-        dtype = next(self.net.parameters()).dtype
-        return self.net(x.to(dtype), t.to(dtype), label)
-
-    @property
-    def device(self): return next(self.net.parameters()).device
+        super().__init__(self.net, schedule, shape=shape, classes=net.args['classes'] or 0)
+        self.class_names = self.card.get('class_names')
 
     def __repr__(self):
         return f'Network({self.card.get("name", "unnamed")}: {type(self.net).__name__}, {n_parameters(self.net):,} parameters)'
@@ -56,7 +49,7 @@ def save_network(
     weights = to_bytes({k: v.detach().half().cpu().contiguous() for k, v in net.state_dict().items()})
     card = dict(card, parameters=n_parameters(net), sha256=hashlib.sha256(weights).hexdigest())
     write_file(path, weights)
-    write_json(path.with_suffix('.json'), card)
+    write_file(path.with_suffix('.json'), (json.dumps(card, indent=1, ensure_ascii=False) + '\n').encode())
     return load_network(path)
 
 # %% ../../nbs/library/networks/card.ipynb #439774ae
