@@ -40,7 +40,7 @@ G = torch.Generator().manual_seed(0)
 X = torch.rand(20, 1, 8, 8, generator=G)*2 - 1
 Y = torch.arange(20) % 2
 S = CosineSchedule()
-NET = from_x0(lambda x, t, label: x*0.5, S, (1, 8, 8), 2)
+NET = from_x0(lambda x, t, label: x*0.5, S, shape=(1, 8, 8), classes=2)
 MACHINES = {'ELS': BBELSMachine(X, Y, scales=3), 'IS': ISMachine(X, Y)}
 ARGS = dict(seeds=4, steps=3, network_steps=3, progress=False)
 
@@ -86,11 +86,11 @@ def test_weights_tell_networks_apart(tmp_path):
     with pytest.raises(ValueError, match='with denoisers network'): compare(nets[1], MACHINES, **ARGS, out=tmp_path)
 
 
-@pytest.mark.parametrize('other', [from_x0(lambda x, t, label: x*.4, S, (1, 8, 8), 2), from_noise(lambda x, t, label: x*.5, S, (1, 8, 8), 2)])
+@pytest.mark.parametrize('other', [from_x0(lambda x, t, label: x*.4, S, shape=(1, 8, 8), classes=2), from_noise(lambda x, t, label: x*.5, S, shape=(1, 8, 8), classes=2)])
 def test_functions_are_told_apart_by_their_answers(tmp_path, other):
     "A function has no weights to take a checksum of; neither a comparison nor a calibration takes over what another one gave."
     compare(NET, MACHINES, **ARGS, out=tmp_path/'c')
-    assert compare(from_x0(lambda x, t, label: x/2, S, (1, 8, 8), 2), MACHINES, **ARGS, out=tmp_path/'c').seeds == [0, 1, 2, 3]
+    assert compare(from_x0(lambda x, t, label: x/2, S, shape=(1, 8, 8), classes=2), MACHINES, **ARGS, out=tmp_path/'c').seeds == [0, 1, 2, 3]
     with pytest.raises(ValueError, match='with denoisers network probe'): compare(other, MACHINES, **ARGS, out=tmp_path/'c')
     kw = dict(widths=(3, 5), steps=2, seeds=2, out=tmp_path/'k', progress=False)
     calibration(NET, BBELSMachine(X, Y), **kw)
@@ -104,7 +104,7 @@ def test_classes_tell_machines_apart(tmp_path):
 
 
 def test_labels_are_checked_before_any_work(tmp_path):
-    three = from_x0(lambda x, t, label: x*0.5, S, (1, 8, 8), 3)
+    three = from_x0(lambda x, t, label: x*0.5, S, shape=(1, 8, 8), classes=3)
     with pytest.raises(ValueError, match='ELS: label 2 is not in the data'): compare(three, MACHINES, **ARGS, out=tmp_path/'a')
     with pytest.raises(ValueError, match='rider: label must be from 0 to 1'):
         compare(three, {'rider': NET}, **ARGS, out=tmp_path/'a')
@@ -140,7 +140,7 @@ def test_raw_modules_are_refused():
 def test_half_precision_weights_have_a_fingerprint():
     class Half(torch.nn.Conv2d):
         def forward(self, x, t, label): return super().forward(x.bfloat16()).to(x)
-    assert {'crc', 'probe'} <= set(fingerprint(from_noise(Half(1, 1, 1).bfloat16(), S, (1, 8, 8))))
+    assert {'crc', 'probe'} <= set(fingerprint(from_noise(Half(1, 1, 1).bfloat16(), S, shape=(1, 8, 8))))
 
 
 @pytest.mark.parametrize(('network', 'machines', 'changes', 'message'), [
@@ -155,8 +155,8 @@ def test_half_precision_weights_have_a_fingerprint():
     (NET, {'IS': ISMachine(X)}, {}, 'without labels='),
     (NET, {'IS': ISMachine(X[:, :, :6, :6], Y)}, {}, 'shape'),
     (NET, {'IS': ISMachine(X, Y, EDMSchedule())}, {}, 'schedule'),
-    (from_x0(lambda x, t, label: x[..., :4], S, (1, 8, 8), 2), MACHINES, {}, 'must return'),
-    (from_x0(lambda x, t, label: x*math.nan, S, (1, 8, 8), 2), MACHINES, {}, 'NaN'),
+    (from_x0(lambda x, t, label: x[..., :4], S, shape=(1, 8, 8), classes=2), MACHINES, {}, 'must return'),
+    (from_x0(lambda x, t, label: x*math.nan, S, shape=(1, 8, 8), classes=2), MACHINES, {}, 'NaN'),
 ])
 def test_bad_input_is_one_line(network, machines, changes, message):
     with pytest.raises(ValueError, match=message) as e: compare(network, machines, **{**ARGS, **changes})
@@ -308,7 +308,7 @@ def test_stored_studies_are_sound(name):
     (lambda x, t, label: x[..., :4], Y, 'must return'), (lambda x, t, label: x*math.nan, Y, 'NaN'), (lambda x, t, label: x*.5, None, 'without labels=')])
 def test_calibration_refuses_it_too(f, labels, message):
     with pytest.raises(ValueError, match=message) as e:
-        calibration(from_x0(f, S, (1, 8, 8), 2), BBELSMachine(X, labels), (3,), steps=2, seeds=2, progress=False)
+        calibration(from_x0(f, S, shape=(1, 8, 8), classes=2), BBELSMachine(X, labels), (3,), steps=2, seeds=2, progress=False)
     assert '\n' not in str(e.value)
 
 

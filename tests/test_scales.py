@@ -57,7 +57,7 @@ def test_interval_holds_the_middle_half_of_the_seeds():
 
 
 def test_labels_are_spread_over_the_classes():
-    f = from_noise(lambda x, t, label: x*(1 + label.view(-1, 1, 1, 1)*.01), S, (1, 8, 8), classes=3)
+    f = from_noise(lambda x, t, label: x*(1 + label.view(-1, 1, 1, 1)*.01), S, shape=(1, 8, 8), classes=3)
     m = BBELSMachine(DATA, LABELS)
     assert calibration(f, m, (3,), steps=2, seeds=4, progress=False).labels == [0, 1, 2, 0]
     assert calibration(f, m, (3,), steps=2, seeds=2, label=1, progress=False).labels == [1, 1]
@@ -79,7 +79,7 @@ def test_resume(tmp_path):
     with pytest.raises(ValueError, match='damaged'): calibration(net, m, (3, 5), out=tmp_path, **QUIET)
 
 
-NAN = from_noise(lambda x, t, label: x*float('nan'), S, (1, 8, 8))
+NAN = from_noise(lambda x, t, label: x*float('nan'), S, shape=(1, 8, 8))
 
 
 @pytest.mark.parametrize(('given', 'words'), [
@@ -142,7 +142,7 @@ def test_cosine_sees_what_float32_would_not():
 
 @pytest.mark.parametrize('k', [3, 5, 9])
 def test_receptive_field_of_a_known_network(k):
-    f = from_noise(lambda x, t, label: torch.nn.functional.avg_pool2d(x, k, 1, k//2), S, (1, 16, 16))
+    f = from_noise(lambda x, t, label: torch.nn.functional.avg_pool2d(x, k, 1, k//2), S, shape=(1, 16, 16))
     r = receptive_field(f, .5, load('mnist', n=2, size=16).x)
     assert r.width == k
     assert r.widths == [k, k]
