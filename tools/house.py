@@ -130,6 +130,41 @@ def long_lines(path, limit=100):
     return sum(len(s) > limit for i, s in enumerate(lines) if i not in generated and not s.startswith('# %%'))
 
 
+def names_in(source):
+    "Every identifier in a piece of code: names, attributes, imported names. Magics and what does not parse have none."
+    try: nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError: return set()
+    found = {n.id for n in nodes if isinstance(n, ast.Name)} | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    return found | {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+
+
+def used_names(root):
+    "The identifiers in tests, in notebook cells that are not exported, and in what lessons, studies and applications import."
+    found = set()
+    for test in (root/'tests').glob('*.py'): found |= names_in(test.read_text(encoding='utf-8'))
+    for notebook in notebooks(root):
+        for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells']:
+            text = ''.join(cell['source'])
+            if cell['cell_type'] == 'code' and not text.startswith('#| export'): found |= names_in(text)
+    known = modules(root/'creativity')
+    for name, path in known.items():
+        if not name.startswith(('theory.', 'studies.', 'app.')): continue
+        for names in imports(name, path, known).values(): found |= names
+    return found
+
+
+def unused_names(root):
+    "The public names that no test, lesson or study uses, as `module.name`."
+    used = used_names(root)
+    return sorted(f'{m}.{n}' for m, path in modules(root/'creativity').items() for n in public(path) if n not in used)
+
+
+def notebooks(root):
+    "The notebooks of a checkout."
+    nbs = root/'nbs'
+    return sorted(p for p in nbs.rglob('*.ipynb') if not any(s[0] in '._' for s in p.relative_to(nbs).parts))
+
+
 def mypy_errors(root):
     "How many errors mypy finds in a checkout's package, signatures and bodies, without any allowance."
     cmd = [sys.executable, '-m', 'mypy', '--no-incremental', '--config-file=', '--check-untyped-defs',
@@ -143,14 +178,14 @@ def measure(root, mypy=False):
     package = root/'creativity'
     paths = modules(package)
     bodies = sorted(body_lines(f) for p in paths.values() for _, f in functions(p))
-    notebooks = [p for p in (root/'nbs').rglob('*.ipynb') if not p.name.startswith(('.', '_'))]
     found = {
         'modules': len(paths),
         'floors': len({floor(m) for m in paths} - {None}),
         'arrows between files': len(arrows(package)),
         'arrows that do not point down': sum('imports' in v for v in violations(package)),
         'public names': sum(len(public(p)) for p in paths.values()),
-        'lines of code over 100, notebooks': sum(map(long_lines, notebooks)),
+        'public names that nothing else uses': len(unused_names(root)),
+        'lines of code over 100, notebooks': sum(map(long_lines, notebooks(root))),
         'lines over 100, modules': sum(map(long_lines, paths.values())),
         'longest function body': bodies[-1],
         '95% of bodies have at most': round(statistics.quantiles(bodies, n=20, method='inclusive')[-1]),
