@@ -7,6 +7,7 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/browser
+WHEEL := .cache/wheel
 SITE := _docs/.checked
 STAGES := sync lint readme fresh docs pytest
 
@@ -99,9 +100,16 @@ pins: $(STAMP) ## write what .venv holds to constraints.txt
 	@$(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+[a-z0-9]*$$//; /^pip==/d' > $(VENV)/pins
 	@{ head -1 constraints.txt; cat $(VENV)/pins; } > $(VENV)/constraints && cp $(VENV)/constraints constraints.txt
 
-wheel: $(STAMP) ## build the wheel into dist/
+mutants: export OMP_NUM_THREADS = 1
+mutants: $(STAMP) ## change the code in small ways, one at a time, and see that a test fails: minutes; the score is in CONTRIBUTING
+	@rm -rf mutants
+	@$(BIN)/mutmut run --max-children $(JOBS) | tail -1
+	@$(BIN)/mutmut results
+
+wheel: ## build the wheel into dist/; needs the package build only, in an environment of its own
 	@rm -rf build
-	@$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	@test -e $(WHEEL)/bin/pyproject-build || { $(PYTHON) -m venv $(WHEEL) && $(WHEEL)/bin/python -m pip install --quiet -c constraints.txt build; }
+	@$(WHEEL)/bin/python -m build --wheel --outdir dist
 
 clean: ## remove what the commands made, but not .venv
-	rm -rf _proc _docs build dist out .cache .pytest_cache .ruff_cache .hypothesis nbs/sidebar.yml
+	rm -rf _proc _docs build dist out mutants .cache .pytest_cache .ruff_cache .hypothesis nbs/sidebar.yml
