@@ -14,7 +14,7 @@ STAGES := sync lint readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) house mutants notebooks slow browser-tools browser explorer test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow browser-tools browser explorer test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -88,9 +88,15 @@ browser:
 explorer: $(STAMP)
 	@node tools/browser.mjs --explorer $(BIN)/voila
 
-test-browser: ## look at every page of the site in a real browser, and use the explorer there; screenshots under out/screens
+lab: wheel $(STAMP)
+	@rm -rf .cache/alone .cache/lessons
+	@$(BIN)/python -m pip install --quiet --no-deps --no-index --target .cache/alone dist/*.whl
+	@cd .cache && PYTHONPATH=alone ../$(BIN)/python alone/bin/creativity course lessons
+	@PYTHONPATH=$(CURDIR)/.cache/alone node tools/browser.mjs --lab $(BIN)/jupyter-lab .cache/lessons
+
+test-browser: ## look at every page of the site in a real browser, use the explorer there, run a lesson in JupyterLab
 	@$(MAKE) --no-print-directory browser-tools
-	@for s in docs browser explorer; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
+	@for s in docs browser explorer lab; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
 	  echo "== $$s: passed in $$(($$(date +%s) - t)) s"; done
 
 serve: docs ## the site on this machine, at port PORT
@@ -107,7 +113,7 @@ mutants: $(STAMP) ## change the code in small ways, one at a time, and see that 
 	@$(BIN)/mutmut results
 
 wheel: ## build the wheel into dist/; needs the package build only, in an environment of its own
-	@rm -rf build
+	@rm -rf build dist
 	@test -e $(WHEEL)/bin/pyproject-build || { $(PYTHON) -m venv $(WHEEL) && $(WHEEL)/bin/python -m pip install --quiet -c constraints.txt build; }
 	@$(WHEEL)/bin/python -m build --wheel --outdir dist
 

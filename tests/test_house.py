@@ -316,6 +316,7 @@ def wheel(tmp_path_factory):
     src, out = tmp_path_factory.mktemp('src'), tmp_path_factory.mktemp('dist')
     for name in ('pyproject.toml', 'README.md', 'LICENSE', 'NOTICE'): shutil.copy(ROOT/name, src)
     shutil.copytree(ROOT/'creativity', src/'creativity', ignore=shutil.ignore_patterns('__pycache__'))
+    for folder in ('tools', 'nbs/course'): shutil.copytree(ROOT/folder, src/folder, ignore=shutil.ignore_patterns('__pycache__'))
     cmd = [sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', str(out), str(src)]
     subprocess.run(cmd, check=True, capture_output=True)
     return next(out.glob('*.whl'))
@@ -326,6 +327,8 @@ def test_wheel_holds_everything(wheel):
     with zipfile.ZipFile(wheel) as z: names = set(z.namelist())
     files = [p for p in (ROOT/'creativity').rglob('*') if p.is_file() and '__pycache__' not in p.parts]
     assert {str(p.relative_to(ROOT)) for p in files} <= names
+    lessons = [p.name for p in (NBS/'course').glob('*.ipynb')]
+    assert {f'creativity/assets/course/{name}' for name in lessons} <= names
     info = f'creativity-{creativity.__version__}.dist-info'
     assert {f'{info}/licenses/LICENSE', f'{info}/licenses/NOTICE', f'{info}/entry_points.txt'} <= names
     assert all(n.startswith(('creativity/', info)) for n in names)
@@ -352,4 +355,9 @@ def test_wheel_works_alone(wheel, tmp_path):
     r = run(sys.executable, str(lib/'bin'/'creativity'), '--help')
     assert r.returncode == 0, r.stderr
     assert 'demo' in r.stdout
+    r = run(sys.executable, str(lib/'bin'/'creativity'), 'course', str(tmp_path/'lessons'))
+    assert r.returncode == 0, r.stderr
+    lessons = {p.name: json.loads(p.read_text()) for p in (tmp_path/'lessons').iterdir()}
+    assert lessons.keys() == {p.name for p in (NBS/'course').glob('*.ipynb')}
+    assert 'nbdev' not in json.dumps(lessons), 'a lesson speaks to tools that a reader does not have'
     assert list(cwd.iterdir()) == []

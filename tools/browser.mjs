@@ -4,6 +4,7 @@
 //   node tools/browser.mjs                   check; a screenshot of every page with a fault goes to out/screens
 //   node tools/browser.mjs --screens         the same, with a screenshot of every page
 //   node tools/browser.mjs --explorer VOILA  serve the explorer's notebook with this program, use it, see that it follows
+//   node tools/browser.mjs --lab LAB DIR     open a lesson in DIR in JupyterLab (this program), run all of it, see that no cell fails
 //   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
 //
 // Fails on script errors, failed requests, equations KaTeX could not read or that were left as text, broken pictures,
@@ -271,9 +272,50 @@ async function explore(voila) {
   console.log(`the explorer follows: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; screenshot in out/screens`)
 }
 
+// What a reader of the course does: open a lesson, Run > Run All Cells, and save it; the file tells what each cell gave.
+async function lab(program, folder) {
+  const lesson = readdirSync(folder).filter(f => /^\d+_ideal\.ipynb$/.test(f))[0]
+  if (!lesson) stop(`no lesson on the ideal machine in ${folder}`)
+  const port = await freePort(), url = `http://127.0.0.1:${port}/`, settings = mkdtempSync(join(tmpdir(), 'lab-'))
+  const env = { ...process.env, OMP_NUM_THREADS: '1', JUPYTER_CONFIG_DIR: settings, JUPYTER_DATA_DIR: settings, JUPYTER_RUNTIME_DIR: settings, IPYTHONDIR: settings }
+  const server = spawn(program, ['--no-browser', '--allow-root', `--port=${port}`, '--IdentityProvider.token=', `--ServerApp.root_dir=${resolve(folder)}`,
+    '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let log = '', failure = '', cells = []
+  for (const out of [server.stdout, server.stderr]) out.on('data', d => { log = (log + d).slice(-3000) })
+  server.on('error', e => { failure = `${program} does not start: ${e.message}` })
+  const saved = () => JSON.parse(readFileSync(join(folder, lesson))).cells.filter(c => c.cell_type === 'code')
+  const browser = await launch(), start = Date.now()
+  try {
+    const tab = await browser.newPage({ viewport: { width: 1280, height: 900 } })
+    await until('JupyterLab', async () => { if (failure) throw new Error(failure); return (await fetch(`${url}api`)).ok }, 60)
+    await tab.goto(`${url}lab/tree/${lesson}`, { waitUntil: 'commit' })
+    await tab.locator('.jp-Notebook .jp-CodeCell').first().waitFor({ timeout: 60_000 })
+    await tab.getByText('Python 3 (ipykernel) | Idle').first().waitFor({ timeout: 60_000 })
+    await tab.waitForTimeout(2000)
+    await tab.locator('.lm-MenuBar-itemLabel', { hasText: /^Run$/ }).click()
+    await tab.locator('.lm-Menu-itemLabel', { hasText: /^Run All Cells$/ }).click()
+    await until('the lesson', async () => {
+      await tab.keyboard.press('Control+s')
+      await tab.waitForTimeout(1000)
+      cells = saved()
+      return cells.some(c => c.outputs.some(o => o.output_type === 'error')) || cells.every(c => c.execution_count)
+    }, 90).finally(() => tab.screenshot({ path: join(screens, 'lab.png') }))
+    const bad = cells.flatMap(c => c.outputs).find(o => o.output_type === 'error')
+    if (bad) failure = `${lesson}: ${bad.ename}: ${bad.evalue}`
+  } catch (e) { failure ||= `${e.message}\n${log}` } finally {
+    await browser.close()
+    server.kill('SIGTERM')
+    await new Promise(ok => { server.exitCode !== null ? ok() : server.on('exit', ok); setTimeout(() => server.kill('SIGKILL'), 5000).unref() })
+    rmSync(settings, { recursive: true, force: true })
+  }
+  if (failure) stop(`JupyterLab: ${failure}`)
+  console.log(`${lesson} ran in JupyterLab: ${cells.length} cells in ${((Date.now() - start) / 1000).toFixed(0)} s; screenshot in out/screens`)
+}
+
 if (args.includes('--help') || args.includes('-h'))
-  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 10).map(s => s.slice(3)).join('\n'))
+  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 11).map(s => s.slice(3)).join('\n'))
 else if (args[0] === '--install') install()
 else if (args[0] === '--explorer' && args[1]) await explore(args[1])
+else if (args[0] === '--lab' && args[2]) await lab(args[1], args[2])
 else if (args.length && !screenshots) stop(`unknown argument ${args[0]}; see --help`)
 else await check()

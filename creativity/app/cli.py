@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'one_line', 'expected', 'Commands', 'top', 'main', 'command', 'wrote', 'check_least', 'run_demo',
-           'machine_class', 'read_device', 'run_sample', 'run_data', 'list_data', 'run_dictionary', 'run_bench',
-           'train_end', 'run_train', 'run_calibrate', 'network_scales', 'run_compare', 'run_table1', 'read_image',
-           'run_explain']
+           'machine_class', 'read_device', 'run_sample', 'run_data', 'list_data', 'run_course', 'run_dictionary',
+           'run_bench', 'train_end', 'run_train', 'run_calibrate', 'network_scales', 'run_compare', 'run_table1',
+           'read_image', 'run_explain']
 
 # %% ../../nbs/library/app/cli.ipynb #a4348835
 import inspect
@@ -201,6 +201,18 @@ def list_data():
         full = 'full set in the cache' if is_there(name) else f'full set: creativity data {name}'
         print(f'{name:14} {s.title:14} {train:,} training and {test} test images here; {full}')
     print(f'cache: {cache_dir()}')
+
+# %% ../../nbs/library/app/cli.ipynb #2e90329e
+@command('creativity course lessons', argument='folder')
+def run_course(
+    folder: str = 'course', # where to, made if it does not exist
+):
+    "Copy the lessons of the course, to run and change them; nothing is overwritten."
+    from creativity.app.course import copy_course
+    files = copy_course(folder)
+    print("pip install 'creativity[notebooks]' brings JupyterLab; open the first lesson with")
+    print(f'  jupyter lab {files[0]}')
+    wrote(files)
 
 # %% ../../nbs/library/app/cli.ipynb #ffb060c3
 @command('creativity dictionary photos --grey --out out/dictionary', argument='data')
