@@ -295,11 +295,12 @@ async function lab(program, folder) {
     await tab.locator('.lm-MenuBar-itemLabel', { hasText: /^Run$/ }).click()
     await tab.locator('.lm-Menu-itemLabel', { hasText: /^Run All Cells$/ }).click()
     await until('the lesson', async () => {
+      await tab.waitForTimeout(2000)
       await tab.keyboard.press('Control+s')
-      await tab.waitForTimeout(1000)
+      await tab.waitForTimeout(500)
       cells = saved()
       return cells.some(c => c.outputs.some(o => o.output_type === 'error')) || cells.every(c => c.execution_count)
-    }, 90).finally(() => tab.screenshot({ path: join(screens, 'lab.png') }))
+    }, 150).finally(() => tab.screenshot({ path: join(screens, 'lab.png') }))
     const bad = cells.flatMap(c => c.outputs).find(o => o.output_type === 'error')
     if (bad) failure = `${lesson}: ${bad.ename}: ${bad.evalue}`
   } catch (e) { failure ||= `${e.message}\n${log}` } finally {
