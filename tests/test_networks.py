@@ -16,7 +16,6 @@ from creativity.data.images import Images
 from creativity.data.sets import write_npz
 from creativity.diffusion import (
     CosineSchedule,
-    add_noise,
     sample,
     seed_noise,
 )
@@ -28,7 +27,6 @@ from creativity.networks.architectures import (
     presets,
 )
 from creativity.networks.card import Network, load_network, save_network
-from creativity.networks.diffusers import from_diffusers
 from creativity.networks.train import (
     Recipe,
     Trainer,
@@ -592,88 +590,7 @@ def test_a_seed_gives_the_same_image_alone_and_in_a_batch(name):
     assert (alone - beside).abs().max() < 1e-3
 
 
-# diffusers
-
-def diffusers_folder(folder, scheduler=None, **changes):
-    "A small conditional UNet2DModel of diffusers, written to disk with its scheduler."
-    diffusers = pytest.importorskip('diffusers')
-    torch.manual_seed(0)
-    sizes = dict(sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4)
-    blocks = dict(down_block_types=('DownBlock2D', 'AttnDownBlock2D'), up_block_types=('AttnUpBlock2D', 'UpBlock2D'))
-    net = diffusers.UNet2DModel(**{**sizes, **blocks, 'num_class_embeds': 3, **changes})
-    net.save_pretrained(folder/'unet')
-    s = diffusers.DDPMScheduler(**{'num_train_timesteps': 100, **(scheduler or {})})
-    s.save_pretrained(folder/'scheduler')
-    return net, s
-
-
-@pytest.mark.parametrize('beta_schedule', ['linear', 'scaled_linear', 'squaredcos_cap_v2'])
-def test_diffusers_model_is_the_same_denoiser(tmp_path, beta_schedule):
-    net, s = diffusers_folder(tmp_path, dict(beta_schedule=beta_schedule))
-    m = from_diffusers(tmp_path)
-    assert (m.shape, m.num_classes, m.predicts) == ((1, 16, 16), 3, 'noise')
-    x0, noise, label = torch.rand(2, 1, 16, 16)*2 - 1, seed_noise(range(2), (1, 16, 16)), torch.tensor([0, 2])
-    for step in (0, 40, 99):
-        t, a2 = (step + 1)/100, s.alphas_cumprod[step].double()
-        assert m.schedule.a(t)**2 == pytest.approx(a2.item(), rel=1e-4, abs=1e-8)
-        x = add_noise(x0, noise, t, m.schedule)
-        torch.testing.assert_close(x, s.add_noise(x0, noise, torch.tensor([step]*2)), atol=1e-4, rtol=0)
-        torch.testing.assert_close(m.noise(x, t, label), net(x, step, class_labels=label).sample, atol=1e-5, rtol=1e-4)
-    assert from_diffusers(tmp_path/'unet').schedule == m.schedule
-
-
-@pytest.mark.parametrize(('kind', 'name'), [('epsilon', 'noise'), ('sample', 'x0'), ('v_prediction', 'v')])
-def test_diffusers_predictions(tmp_path, kind, name):
-    diffusers = pytest.importorskip('diffusers')
-    net, s = diffusers_folder(tmp_path, dict(prediction_type=kind, clip_sample=False), num_class_embeds=None)
-    m = from_diffusers(tmp_path)
-    assert m.predicts == name
-    x = seed_noise(range(2), m.shape)
-    made = sample(m, x, 10)
-    ddim = diffusers.DDIMScheduler.from_config(s.config, timestep_spacing='trailing', clip_sample=False, set_alpha_to_one=True)
-    ddim.set_timesteps(10)
-    for t in ddim.timesteps: x = ddim.step(net(x, t).sample, t, x).prev_sample
-    torch.testing.assert_close(made, x, atol=2e-3*x.abs().max().item(), rtol=0)
-    with pytest.raises(ValueError, match='no classes'): m.denoise(x, .5, 1)
-
-
-def change(path, **values): path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
-def test_diffusers_bad_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no scheduler configuration'): from_diffusers(tmp_path)
-    diffusers_folder(tmp_path)
-    scheduler, model, weights = tmp_path/'scheduler'/'scheduler_config.json', tmp_path/'unet'/'config.json', tmp_path/'unet'/'diffusion_pytorch_model.safetensors'
-    def refused(says, error=ValueError):
-        with pytest.raises(error, match=says) as e: from_diffusers(tmp_path)
-        assert one_line(e)
-    for key, value, back, says in (('prediction_type', 'flow', 'epsilon', 'unknown prediction_type'), ('beta_schedule', 'cubic', 'linear', 'no beta schedule'),
-                                   ('rescale_betas_zero_snr', True, False, 'only schedulers with'), ('trained_betas', [.1], None, 'only schedulers with')):
-        change(scheduler, **{key: value})
-        refused(says)
-        change(scheduler, **{key: back})
-    for key, value, back, says in (('_class_name', 'VQModel', 'UNet2DModel', 'not a UNet2DModel'), ('block_out_channels', [8, 8], [8, 16], 'another architecture'),
-                                   ('class_embed_type', 'timestep', None, 'class_embed_type'), ('out_channels', 2, 1, 'as many channels')):
-        change(model, **{key: value})
-        refused(says)
-        change(model, **{key: back})
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:500])
-    refused('not a safetensors file')
-    weights.rename(weights.with_suffix('.bin'))
-    refused('pickles are not read', FileNotFoundError)
-    model.write_text('{')
-    refused('not JSON')
-
-
-def test_without_diffusers(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'diffusers', None)
-    (tmp_path/'scheduler_config.json').write_text('{"beta_schedule": "linear"}')
-    (tmp_path/'config.json').write_text('{"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1}')
-    (tmp_path/'diffusion_pytorch_model.safetensors').write_bytes(b'')
-    with pytest.raises(ImportError, match='pip install') as e: from_diffusers(tmp_path)
-    assert one_line(e)
-
+# begun with another
 
 def test_a_run_begins_with_a_trained_network(tmp_path):
     first = tiny(tmp_path/'a', steps=20)
