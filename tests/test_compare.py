@@ -16,6 +16,7 @@ from creativity.measure.calibrate import calibration
 from creativity.measure.compare import (
     compare,
     compare_files,
+    grid_figure,
     load_comparison,
     nearest_to_network,
 )
@@ -254,6 +255,184 @@ def test_files(tmp_path):
     record = json.loads((tmp_path/'table.json').read_text())
     assert record['data'] == 'toy'
     assert record['median'] == c.median
+
+
+# Machines and networks on both sides, labels by name
+
+NAMED = BBELSMachine(X, Y, scales=3)
+NAMED.class_names = ['Shirt', 'Dress']
+
+
+def test_a_machine_takes_the_networks_place():
+    c = compare(MACHINES['ELS'], BBELSMachine(X, Y, scales=5), seeds=3, steps=3, progress=False)
+    assert c.machines == ['bbELS']
+    assert c.labels == [0, 1, 0] # a class each, as of a conditional network
+    want = sample(MACHINES['ELS'], seed_noise(range(3), (1, 8, 8)), 3, torch.tensor(c.labels))
+    torch.testing.assert_close(c.images['network'], want, atol=1e-5, rtol=0)
+    same = compare(MACHINES['ELS'], MACHINES['ELS'], seeds=2, steps=3, progress=False)
+    assert same.values['r']['bbELS'] == pytest.approx([1, 1]) # as many steps as the other
+    bare = compare(MACHINES['ELS'], ISMachine(X), seeds=2, steps=3, progress=False)
+    assert bare.labels is None # a machine can go without a class, and the other must
+
+
+def test_two_networks():
+    third = from_x0(lambda x, t, label: x/3, S, (1, 8, 8), 2)
+    c = compare(NET, third, **ARGS)
+    assert (c.machines, c.labels, c.wiener) == (['Model'], [0, 1, 0, 1], {})
+    assert 'skill' not in c.values
+    with pytest.raises(ValueError, match='skill needs a machine'): c.test('Model', 'Model')
+    assert compare(NET, {'third': third, 'own': NET}, **ARGS).wins['mse'] == dict(third=0, own=1)
+
+
+def test_a_labelled_machine_is_calibrated_against():
+    c = calibration(MACHINES['ELS'], BBELSMachine(X, Y), (3, 5), seeds=3, steps=2, progress=False)
+    assert (c.labels, c.scales) == ([0, 1, 0], [3, 3])
+    wide = calibration(BBELSMachine(X, Y, scales=5), BBELSMachine(X, Y), (3, 5), 2, 2, progress=False)
+    assert wide.scales == [5, 5]
+
+
+@pytest.mark.parametrize('label', ['Dress', 'dress', '1', 1, torch.tensor(1), ['Dress', 1]])
+def test_labels_have_names(label):
+    "Whoever knows the names lends them to the others."
+    c = compare(NET, {'bbELS': NAMED}, **{**ARGS, 'seeds': 2}, label=label)
+    assert c.labels == [1, 1]
+    assert calibration(NAMED, BBELSMachine(X, Y), (3,), 2, 2, label=label, progress=False).labels == [1, 1]
+
+
+def test_unknown_names_are_refused():
+    for net, label in ((NET, 'coat'), (NAMED, 'coat')):
+        with pytest.raises(ValueError, match='coat') as e: compare(net, {'bbELS': NAMED}, **ARGS, label=label)
+        assert '\n' not in str(e.value)
+
+
+# Nulls and skill
+
+def test_skill_is_against_wiener_on_the_machines_own_images():
+    from creativity.machines.rivals import WienerMachine
+    few = BBELSMachine(X[:8], Y[:8], scales=3)
+    c = compare(NET, {**MACHINES, 'few': few, 'net': NET}, **ARGS)
+    truth = c.images['network']
+    for names, images, labels in ((('ELS', 'IS', 'net'), X, Y), (('few',), X[:8], Y[:8])):
+        wiener = WienerMachine(images, labels)
+        made = sample(wiener, seed_noise(range(4), (1, 8, 8)), 3, torch.tensor(c.labels))
+        below = (made - truth).square().mean((1, 2, 3)).sum().item()
+        for n in names:
+            above = (c.images[n] - truth).square().mean((1, 2, 3)).sum().item()
+            assert c.median['skill'][n] == pytest.approx(1 - above/below, abs=1e-4)
+            assert c.interval['skill'][n][0] <= c.median['skill'][n] <= c.interval['skill'][n][1]
+    assert c.median['skill']['net'] == 1
+    assert 'skill' in str(c)
+
+
+def test_a_better_machine_is_found():
+    c = compare(NET, MACHINES, **{**ARGS, 'seeds': 8})
+    t = c.test('ELS', 'IS')
+    assert t.better
+    assert t.share == c.share('ELS', 'IS', 'mse') == 1
+    assert list(c.tests()) == [('ELS', 'IS')]
+    third = {**MACHINES, 'ELS again': BBELSMachine(X, Y, scales=3)}
+    tests = compare(NET, third, **{**ARGS, 'seeds': 8}).tests()
+    assert not tests['ELS', 'ELS again'][0].better
+    assert all(p >= t.p for t, p in tests.values()) # corrected for three pairs
+    assert max(p/t.p for t, p in tests.values()) == 3
+
+
+def test_nulls_are_what_they_say():
+    c = compare(NET, MACHINES, **ARGS, nulls=True, null_data=X.flip(-1))
+    assert c.nulls == ['network, other label', 'network, other seed', 'Wiener', 'ELS, other class', 'ELS, other data', 'noise, low-passed']
+    noise = seed_noise(range(4), (1, 8, 8))
+    other = sample(MACHINES['ELS'], noise, 3, 1 - torch.tensor(c.labels))
+    torch.testing.assert_close(c.images['ELS, other class'], other, atol=1e-5, rtol=0)
+    mirrored = sample(BBELSMachine(X.flip(-1), scales=3), noise, 3)
+    torch.testing.assert_close(c.images['ELS, other data'], mirrored, atol=1e-5, rtol=0)
+    assert torch.equal(c.images['network, other label'], c.images['network']) # this network ignores its label
+    assert abs(np.median(c.values['r']['network, other seed'])) < .3
+    assert all(c.median['skill'][n] == 0 for n in ['Wiener'])
+    assert c.machines == ['ELS', 'IS'] and sum(c.wins['r'].values()) == 1 # noqa: PT018
+    for n in c.nulls: assert n in str(c)
+    assert len(grid_figure(c, 4).axes) == 4*(3 + len(c.nulls))
+
+
+def test_nulls_without_classes_or_images():
+    net = from_x0(lambda x, t, label: x*.5, S, (1, 8, 8))
+    plain = compare(net, {'IS': ISMachine(X)}, **ARGS, nulls=True)
+    assert plain.nulls == ['network, other seed', 'Wiener', 'noise, low-passed']
+    assert compare(net, net, **ARGS, nulls=True).nulls == ['network, other seed', 'noise, low-passed']
+    with pytest.raises(ValueError, match='null_data must hold images of shape'):
+        compare(net, {'IS': ISMachine(X)}, **ARGS, nulls=True, null_data=X[..., :6])
+
+
+def test_nulls_of_a_seed_are_the_same_whoever_else_is_asked():
+    whole = compare(NET, MACHINES, **ARGS, nulls=True)
+    part = compare(NET, MACHINES, **{**ARGS, 'seeds': [2]}, nulls=True)
+    for n in whole.images: torch.testing.assert_close(part.images[n][0], whole.images[n][2], atol=1e-5, rtol=0)
+
+
+def test_nulls_go_on_and_are_loaded(tmp_path):
+    first = compare(NET, MACHINES, **ARGS, nulls=True, out=tmp_path)
+    again = load_comparison(tmp_path)
+    assert (again.nulls, again.median, again.interval) == (first.nulls, first.median, first.interval)
+    with pytest.raises(ValueError, match='with nulls'): compare(NET, MACHINES, **ARGS, out=tmp_path)
+    assert compare_files(again, tmp_path/'files')[1].exists()
+    record = json.loads((tmp_path/'files'/'table.json').read_text())
+    assert record['tests'][0]['better'] == 'ELS'
+    assert 'ELS against IS: lower MSE on 100% of seeds' in (tmp_path/'files'/'table.txt').read_text()
+
+
+# One step
+
+ONE = dict(protocol='one-step', times=[.9, .2, .5], progress=False)
+
+
+def test_one_step_asks_all_about_the_same_noisy_images():
+    t = compare(NET, MACHINES, images=Images(X, Y), seeds=[3, 4], **ONE)
+    assert (t.times, t.seeds, t.labels) == ([.2, .5, .9], [3, 4], [1, 0])
+    for b, (i, c) in enumerate(zip(t.seeds, t.labels, strict=True)):
+        noise = seed_noise([i], (1, 8, 8))
+        for k, time in enumerate(t.times):
+            x = float(S.a(time))*X[i:i + 1] + float(S.sigma(time))*noise
+            torch.testing.assert_close(t.beliefs['network'][b, k], x[0]/2, atol=1e-5, rtol=0)
+            want = MACHINES['IS'].denoise(x, time, c)[0]
+            torch.testing.assert_close(t.beliefs['IS'][b, k], want, atol=1e-5, rtol=0)
+            r = np.corrcoef(x.flatten(), want.flatten())[0, 1]
+            assert t.values['r']['IS'][k, b] == pytest.approx(r, abs=1e-4)
+
+
+def test_one_step_has_a_curve_and_its_integral():
+    t = compare(NET, MACHINES, images=X[:6], nulls=True, **ONE)
+    assert t.labels == [0, 1, 0, 1, 0, 1]
+    a, b, c = t.median['r']['ELS']
+    assert t.integral['r']['ELS'] == pytest.approx(((a + b)/2*.3 + (b + c)/2*.4)/.7)
+    assert t.integral['skill']['Wiener'] == 0
+    assert t.integral['r']['network, other label'] == pytest.approx(1)
+    assert t.test('ELS', 'IS').better
+    mse, below = t.values['mse']['ELS'][1].sum(), t.reference('ELS')[1].sum()
+    assert t.median['skill']['ELS'][1] == pytest.approx(1 - mse/below)
+    assert [line.get_label().split(' (')[0] for line in t.figure().axes[0].lines] == [*t.machines, *t.nulls]
+    assert 'integral' in str(t)
+
+
+def test_one_step_goes_on(tmp_path):
+    first = compare(NET, MACHINES, images=X, seeds=2, **ONE, out=tmp_path/'run')
+    again = compare(NET, MACHINES, images=X, seeds=3, **ONE, out=tmp_path/'run')
+    assert torch.equal(again.beliefs['ELS'][:2], first.beliefs['ELS'])
+    with pytest.raises(ValueError, match='was made with image'):
+        compare(NET, MACHINES, images=X.flip(0), seeds=2, **ONE, out=tmp_path/'run')
+    loaded = load_comparison(tmp_path/'run')
+    assert (loaded.integral, loaded.times, loaded.labels) == (again.integral, again.times, again.labels)
+    names = [p.name for p in compare_files(again, tmp_path/'files')]
+    assert names == ['table.txt', 'table.json', 'curve.png', 'skill.png']
+    assert json.loads((tmp_path/'files'/'table.json').read_text())['integral'] == again.integral
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(times=[0.]), r'times must lie in \(0,1\]'), (dict(times=[]), 'times must'), (dict(times=[1.2]), 'times must'),
+    (dict(images=None), 'needs them'), (dict(images=X[..., :6]), 'held-out images'), (dict(images=X*math.nan), 'NaN'),
+    (dict(seeds=[25]), 'none with number 25'), (dict(protocol='both'), 'protocol must be'),
+    (dict(protocol='end-to-end'), "are for protocol='one-step'"), (dict(images=3), 'held-out images')])
+def test_bad_one_step_is_one_line(changes, message):
+    with pytest.raises(ValueError, match=message) as e: compare(NET, MACHINES, **dict(images=X) | ONE | changes)
+    assert '\n' not in str(e.value)
 
 
 # Studies

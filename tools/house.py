@@ -28,7 +28,7 @@ theory.ideal theory.locality theory.equivariance theory.rivals
 engine.lanes engine.plan engine.sums engine.margins engine.sweep engine.flash engine.stream engine.second
 machines.widths machines.windows machines.whole machines.named machines.rivals machines.mix machines.bounded machines.shared
 networks.architectures networks.wrap networks.card networks.train networks.diffusers
-measure.receptive measure.place measure.provenance measure.limbs measure.pair measure.calibrate measure.nulls measure.compare measure.audit
+measure.receptive measure.place measure.provenance measure.limbs measure.pair measure.calibrate measure.nulls measure.onestep measure.compare measure.audit
 studies.command
 app.explorer app.demo app.page app.course app.ranks app.cli
 """

@@ -26,12 +26,14 @@ from ..diffusion import Denoiser, seed_ids
 from ..errors import CreativityError
 from ..files import write_all
 from ..machines.windows import Machine
-from .nulls import Flow, machine_inside, null_flows, wiener_of
+from . import onestep
+from .nulls import Flow, null_flows, wiener_flows
+from .onestep import OneStep, one_step, step_times
 from creativity.measure.pair import (
+    as_named,
     check_labels,
     check_together,
     fingerprint,
-    images_checksum,
     spread_labels,
 )
 from .provenance import nearest_image
@@ -172,20 +174,6 @@ titles = dict(r='Pearson r', r2='r² (square of r)', cod='CoD', cosine='cosine',
               skill='skill')
 
 # %% ../../nbs/library/measure/compare.ipynb #8174e95f
-def _named(machines):
-    "Machines as {name: denoiser}; one alone gets a name."
-    if isinstance(machines, Denoiser):
-        kind = type(machines).__name__.removesuffix('Machine').replace('BBELS', 'bbELS')
-        known = getattr(machines, 'card', {}).get('name')
-        machines = {known or ('other network' if kind.lower() == 'network' else kind): machines}
-    if not isinstance(machines, Mapping):
-        got = type(machines).__name__
-        raise CreativityError(f'machines must be a denoiser or {{name: machine}}, got {got}')
-    if not machines or 'network' in machines:
-        raise CreativityError('machines must be {name: machine}, at least one, '
-                              "none named 'network'")
-    return dict(machines)
-
 def _each_steps(network, machines, steps, network_steps):
     "How many steps each denoiser takes: {name: steps}, 'network' first."
     each = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(machines, steps)
@@ -197,20 +185,6 @@ def _each_steps(network, machines, steps, network_steps):
     least = min(out.values())
     if least < 1: raise CreativityError(f'steps must be at least 1, got {least}')
     return out
-
-# %% ../../nbs/library/measure/compare.ipynb #bf35c572
-def _wiener_flows(flows):
-    "Wiener's filters of the dictionaries in use: name -> flow; and machine -> that name."
-    filters, name_of, known = {}, {}, {}
-    for name, flow in flows.items():
-        machine = machine_inside(flow.denoiser)
-        if name == 'network' or machine is None: continue
-        key = (images_checksum(machine), str(machine.class_slices), flow.steps)
-        if key not in known:
-            known[key] = 'Wiener' if not known else f'Wiener {len(known) + 1}'
-            filters[known[key]] = Flow(wiener_of(machine), flow.steps)
-        name_of[name] = known[key]
-    return filters, name_of
 
 # %% ../../nbs/library/measure/compare.ipynb #29f05882
 def compare(
@@ -224,19 +198,31 @@ def compare(
     progress: bool = True, # a progress bar
     nulls: bool = False, # compare also with those who know nothing of the theory
     null_data: Images|Tensor|None = None, # another data set of the same shape, for one of the nulls
-) -> Comparison: # images and numbers
+    protocol: str = 'end-to-end', # or 'one-step'
+    images: Images|Tensor|None = None, # held-out images, for 'one-step'
+    times: Sequence[float] = step_times, # noise levels, for 'one-step'
+) -> Comparison|OneStep: # images or beliefs, and numbers
     """Start network and machines from the same noise and label, and compare their images.
 
-    What cannot be compared is refused in one line before long work.
+    With `protocol='one-step'` compare what they believe of the same noised held-out images, by
+    noise level; `seeds` are then images. What cannot be compared is refused in one line before
+    long work.
     """
-    ids, named = seed_ids(seeds), _named(machines)
+    if protocol not in ('end-to-end', 'one-step'):
+        raise CreativityError(f"protocol must be 'end-to-end' or 'one-step', got {protocol!r}")
+    if (images is None) == (protocol == 'one-step'):
+        raise CreativityError("images= are for protocol='one-step', which needs them")
+    if images is not None:
+        return one_step(network, machines, images, times, seeds, label, out, progress, nulls,
+                        null_data)
+    ids, named = seed_ids(seeds), as_named(machines)
     if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
     everyone = {'network': network, **named}
     shape, count = check_together(everyone), _each_steps(network, named, steps, network_steps)
     labels = spread_labels(network, ids, label, list(named.values()))
     check_labels(everyone, labels)
     flows = {n: Flow(d, count[n]) for n, d in everyone.items()}
-    filters, reference = _wiener_flows(flows)
+    filters, reference = wiener_flows(flows)
     free = null_flows(flows, labels, null_data) if nulls else {}
     known = labels[0] if labels and label is not None else None
     facts = dict(names=list(everyone), steps=count, label='spread' if label is None else 'given',
@@ -268,7 +254,7 @@ def _comparison(run, ids, labels, found):
 # %% ../../nbs/library/measure/compare.ipynb #a193b704
 def load_comparison(
     out: str|Path, # folder given to `compare`
-) -> Comparison: # of the finished seeds
+) -> Comparison|OneStep: # of the finished seeds
     "What a comparison has finished so far, without computing anything."
     run = reopen_run(out)
     if not {'names', 'nulls', 'reference'} <= set(run.facts):
@@ -277,7 +263,8 @@ def load_comparison(
     if not ids: raise CreativityError(f'no seed is finished in {out} yet')
     found, told = zip(*(run.read(i) for i in ids), strict=True)
     labels = [t['label'] for t in told]
-    return _comparison(run, ids, None if labels[0] is None else labels, found)
+    build = onestep.from_run if run.facts.get('protocol') == 'one-step' else _comparison
+    return build(run, ids, None if labels[0] is None else labels, found)
 
 # %% ../../nbs/library/measure/compare.ipynb #f6b843bc
 def nearest_to_network(
@@ -347,16 +334,34 @@ def scatter_figure(
 
 # %% ../../nbs/library/measure/compare.ipynb #e918d312
 def compare_files(
-    c: Comparison, # as from `compare`
-    out: Path, # folder
+    c: Comparison|OneStep, # as from `compare`
+    out: str|Path, # folder
     data: Images|None = None, # training images, for the row of nearest ones
     facts: dict|None = None, # command, data, …: written as they are
-) -> list[Path]: # table.txt, table.json, grid.png, and scatter.png where there are two machines
+) -> list[Path]: # table.txt, table.json, and grid.png, scatter.png or curve.png
     "Write a comparison's table and figures."
-    title = 'The same noise through the network and the machines'
-    figures = {'grid.png': grid_figure(c, title=title, data=data)}
-    if len(c.machines) > 1:
-        figures['scatter.png'] = scatter_figure(c, c.machines[0], c.machines[-1])
     record = dict(facts or {}, **c.facts, seeds=c.seeds, labels=c.labels, median=c.median,
-                  interval=c.interval, wins=c.wins, values=c.values)
-    return write_all(out, {'table.txt': f'{c}\n', 'table.json': record} | figures)
+                  interval=c.interval)
+    if isinstance(c, OneStep):
+        record |= dict(integral=c.integral)
+        figures = {'curve.png': c.figure()}
+        if c.wiener: figures['skill.png'] = c.figure('skill')
+    else:
+        record |= dict(wins=c.wins, values=c.values, tests=_test_records(c))
+        title = 'The same noise through the network and the machines'
+        figures = {'grid.png': grid_figure(c, title=title, data=data)}
+        if len(c.machines) > 1:
+            figures['scatter.png'] = scatter_figure(c, c.machines[0], c.machines[-1])
+    text = '\n'.join([str(c), *([] if isinstance(c, OneStep) else _test_lines(c)), ''])
+    return write_all(out, {'table.txt': text, 'table.json': record} | figures)
+
+def _test_records(c):
+    "The paired tests of all machines, ready for JSON."
+    if not c.wiener: return []
+    return [dict(better=a, than=b, **t._asdict(), holm=p) for (a, b), (t, p) in c.tests().items()]
+
+def _test_lines(c):
+    "The paired tests of all machines, in words."
+    return [f'{r["better"]} against {r["than"]}: lower MSE on {r["share"]:.0%} of seeds, '
+            f'skill {r["difference"]:+.3f} [{r["low"]:+.3f}, {r["high"]:+.3f}], '
+            f'p = {r["holm"]:.2g} (Holm)' for r in _test_records(c)]
