@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['brief', 'write_atomic', 'write_file', 'write_text', 'write_json', 'write_arrays', 'write_figure', 'write_all',
-           'writable_folder', 'asset', 'read_json']
+           'writable_folder', 'asset', 'read_json', 'npy_header', 'plainly', 'ArrayFile', 'read_npz']
 
 # %% ../nbs/library/files.ipynb #87cee4d9
 import io
@@ -12,7 +12,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,7 +38,7 @@ def write_atomic(
 ) -> Path: # `path`
     """Write a file that appears whole or not at all, whatever interrupts.
 
-    If it cannot be written there is a one-line `OSError`, and what was there before is untouched."""
+    A one-line `OSError` if it cannot be written, with what was there before untouched."""
     path = Path(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
@@ -149,3 +151,79 @@ def read_json(
         raise CreativityError(f'{path} is damaged: {brief(e)}') from None
     if isinstance(content, kind): return content
     raise CreativityError(f'{path} must hold a {kind.__name__}, not a {type(content).__name__}')
+
+# %% ../nbs/library/files.ipynb #4f41a9f8
+def npy_header(
+    f: BinaryIO, # a .npy file, at its start
+) -> tuple[tuple[int, ...], bool, np.dtype]: # shape, Fortran order?, type
+    "What a .npy file says of itself; leaves `f` at the first number."
+    version = np.lib.format.read_magic(f)
+    if version == (1, 0): shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
+    elif version == (2, 0): shape, fortran, dtype = np.lib.format.read_array_header_2_0(f)
+    else: raise CreativityError(f'is of version {version} of the format, 1 and 2 are read')
+    if dtype.hasobject: raise CreativityError('holds Python objects, which would need pickle')
+    if any(n < 0 for n in shape): raise CreativityError(f'has the shape {list(shape)}')
+    return shape, fortran, dtype
+
+# %% ../nbs/library/files.ipynb #7be9002d
+@contextmanager
+def plainly(
+    path: Path, # of a file that is being read
+) -> Iterator[None]:
+    "Tell in one line whatever goes wrong in reading a file."
+    try: yield
+    except CreativityError as e: raise CreativityError(f'{path} {e}') from None
+    except Exception as e: # a damaged file can fail anywhere in its reader
+        why = 'cannot be read without pickle, or is corrupt'
+        raise CreativityError(f'{path} {why}: {brief(e)}') from None
+
+# %% ../nbs/library/files.ipynb #29c75136
+class ArrayFile(Mapping):
+    "The arrays in a file by name, each read when it is asked for."
+    def __init__(self,
+        path: Path, # the file
+        names: Sequence[str], # of its arrays
+        get: Callable[[str], Any], # from a name to an array or tensor
+    ): self.path, self.names, self.get_one = path, list(names), get
+
+    def __getitem__(self, name):
+        if name not in self.names: raise KeyError(name)
+        with plainly(self.path): return self.get_one(name)
+
+    def __iter__(self): return iter(self.names)
+
+    def __len__(self): return len(self.names)
+
+# %% ../nbs/library/files.ipynb #d8f76b98
+def _read_member(
+    archive: zipfile.ZipFile, # .npz
+    name: str, # of an array
+) -> np.ndarray:
+    "An array of a .npz file; refuses one that would unpack to far more than was packed."
+    info = archive.getinfo(f'{name}.npy')
+    with archive.open(info) as f:
+        shape, fortran, dtype = npy_header(f)
+        want = f.tell() + dtype.itemsize*int(np.prod(shape, dtype=object))
+        if info.file_size != want:
+            sizes = f'{info.file_size:,} bytes instead of {want:,}'
+            raise CreativityError(f'is cut off or corrupt: {name} has {sizes}')
+        if want > max(2**28, 200*info.compress_size):
+            grows = f'from {info.compress_size:,} to {want:,} bytes'
+            raise CreativityError(f'would unpack {name} {grows}: save it with np.savez instead')
+        out = np.zeros(int(np.prod(shape)), dtype)
+        bytes_, done = out.view(np.uint8) if out.nbytes else out, 0
+        while part := f.read(2**22):
+            bytes_[done:done + len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+    return out.reshape(shape, order='F' if fortran else 'C')
+
+# %% ../nbs/library/files.ipynb #5e0bcc3e
+def read_npz(
+    path: str|Path, # .npz
+) -> ArrayFile: # name -> array, read when it is asked for
+    "The arrays in a file that numpy or `write_arrays` wrote."
+    path = Path(path)
+    with plainly(path):
+        archive = zipfile.ZipFile(path)
+        names = [n.removesuffix('.npy') for n in archive.namelist() if n.endswith('.npy')]
+        return ArrayFile(path, names, lambda name: _read_member(archive, name))

@@ -283,7 +283,7 @@ def test_unsafe_calls_are_found(tmp_path):
 
 QUIET = '''
 import importlib, os, random, sys, threading
-import fastcore.all, ipywidgets, matplotlib.pyplot, numpy, PIL.Image, platformdirs, pooch, psutil, safetensors.torch
+import fastcore.all, ipywidgets, matplotlib.pyplot, numpy, PIL.Image, platformdirs, psutil, requests, safetensors.torch
 import torch, torch.nn.functional, torch.utils.data, tqdm.auto, typer
 def watch(event, args):
     writes = event == 'open' and args[2] & (os.O_WRONLY | os.O_RDWR)

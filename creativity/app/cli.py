@@ -217,15 +217,15 @@ def run_course(
 # %% ../../nbs/library/app/cli.ipynb #ffb060c3
 @command('creativity dictionary photos --grey --out out/dictionary', argument='data')
 def run_dictionary(
-    data: str, # mnist, fashion_mnist, cifar10, a .npy or .npz file, or a folder (sub-folders are classes) or zip of PNG and JPEG files
-    size: int = 32, # side of the images, for PNG and JPEG files
-    grey: bool = False, # one channel instead of three, for PNG and JPEG files
+    data: str, # mnist, fashion_mnist, cifar10, a file of an array, or a folder (sub-folders are classes) or zip of image files
+    size: int|None = None, # side of the images, for sets and image files; 32 when left out
+    grey: bool = False, # one channel instead of three, for image files
     full: bool = False, # the full set, once `creativity data NAME` has fetched it
     versions: int = 1, # of each image of a named set: mirrored and moved ones
     out: Path = Path('out/dictionary'), # folder to be made; a dictionary that is there is replaced
 ):
     "Write a dictionary that need not fit into memory."
-    check_least(size=(size, 1), versions=(versions, 1))
+    check_least(size=(1 if size is None else size, 1), versions=(versions, 1))
     from creativity.data.find import make_dictionary
     d = make_dictionary(out, data, size, grey, full, versions)
     print(d)
@@ -431,9 +431,10 @@ def read_image(
     from creativity.data.own import decode
     raw, side = path.read_bytes(), shape[1]
     try:
-        with Image.open(io.BytesIO(raw), formats=('PNG', 'JPEG')) as im: size = im.size
+        decode(raw, 1) # refuses with the reason
+        with Image.open(io.BytesIO(raw)) as im: size = im.size
         pixels = decode(raw, 28 if size == (28, 28) else side, color=shape[0] == 3)
-    except Exception: raise CreativityError(f'{path} cannot be read as an 8-bit PNG or JPEG file') from None
+    except CreativityError as e: raise CreativityError(f'{path} cannot be read: {e}') from None
     x = to_size(from_uint8(np.array(pixels)).permute(2, 0, 1)[None], side)[0]
     if size == (side, side): return x, f'as it is, {side}x{side}'
     return x, f'{"framed" if size == (28, 28) and side == 32 else "central square resized"} from {size[0]}x{size[1]} to {side}x{side}'

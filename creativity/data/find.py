@@ -6,47 +6,175 @@
 __all__ = ['load', 'make_dictionary']
 
 # %% ../../nbs/library/data/find.ipynb #0823b59c
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from creativity.data.disk import (
+    Dictionary,
+    Pieces,
+    choose_rows,
+    from_array,
+    from_dictionary,
+    from_files,
+    from_images,
+    is_dictionary,
+    open_dictionary,
+    write_dictionary,
+)
+from creativity.data.images import (
+    Images,
+    choose,
+    class_index,
+    image_size,
+    to_size,
+)
+from .own import ARRAYS, _numbers, image_files, load_arrays, load_folder
+from .sets import SETS, load_set, set_name
 from ..errors import CreativityError
 
-from .disk import Dictionary, from_array, from_files, from_images, write_dictionary
-from .images import Images
-from .own import load_folder
-from .sets import SETS, load_set, set_name
+# %% ../../nbs/library/data/find.ipynb #fd67cd8d
+def load(
+    source: Any, # a set's name, the path of a folder, zip, array file or dictionary, or images
+    split: str = 'train', # 'train' | 'test', for a set
+    size: int|Sequence[int]|None = None, # side, or (height, width); default: 32 for sets and files
+    n: int|None = None, # how many, the classes taken in turn; default: all
+    label: int|str|None = None, # one class only, by number or name
+    full: bool = False, # of a set: all images, from the cache, instead of the package's subset
+    resize: str|None = None, # of a set: 'pad' | 'bilinear'; default: 'pad' from 28 to 32
+    range: Any = 'bytes', # of arrays: (black, white), or None to take any values as they are
+    skip: bool = False, # of files: leave out what cannot be read, with a warning
+    background: Any = None, # of files: what transparency is laid on; default: white
+) -> 'Images|Dictionary': # x [N,C,H,W] float32 in [-1,1] unless range=None; y [N] int64
+    "Images by name or path, or as they are; one line says what is accepted if there are none."
+    if not isinstance(source, str|Path): return _given(source, size, n, label, range)
+    path = _path(source)
+    named = set_name(source) in SETS or not path.exists()
+    if not named and (split != 'train' or resize):
+        raise CreativityError('split and resize are for named sets: '
+                              f'{source} is a {"folder" if path.is_dir() else "file"}')
+    if named: return _load_named(source, path, split, size, n, label, full, resize)
+    if is_dictionary(path): return _sized(choose_rows(open_dictionary(path), n, label), size)
+    if path.suffix.lower() in ARRAYS and path.is_file():
+        return load_arrays(path, range, size=size, n=n, label=label)
+    if range != 'bytes':
+        raise CreativityError(f'range is for arrays: the files in {path} say theirs')
+    how = dict(n=n, label=label, skip=skip, background=background)
+    return load_folder(path, 32 if size is None else size, **how)
 
 # %% ../../nbs/library/data/find.ipynb #cc60578c
-def load(
-    source: str|Path, # a set's name ('mnist', 'fashion_mnist', 'cifar10'), or a folder or zip file of PNG and JPEG files
-    split: str = 'train', # 'train' | 'test', for a set
-    size: int = 32, # side of the images
-    n: int|None = None, # how many, the classes taken in turn; default all
-    label: int|str|None = None, # one class only, by number or name
-    full: bool = False, # the full set from the cache, in official order, instead of the package's subset
-    resize: str|None = None, # 'pad' | 'bilinear', for a set; default: 'pad' from 28 to 32, 'bilinear' otherwise
-) -> Images: # x [N,C,size,size] float32 in [-1,1]; y [N] int64, if there are labels
-    "Images by name or path: a set from the package or (`full`) as fetched by `creativity data NAME`, or files of one's own."
-    if set_name(source) in SETS or full or not Path(source).exists(): return load_set(source, split, size, n, label, full, resize)
-    if label is not None: raise CreativityError('label was given, but images from a folder have no classes')
-    return load_folder(Path(source), size, n)
-
+def _path(
+    source: str|Path, # as a user gave it
+) -> Path:
+    "A path with the home folder filled in; refuses an empty one, which would mean this folder."
+    if str(source).strip() and '\0' not in str(source): return Path(source).expanduser()
+    raise CreativityError(f'{str(source)!r} names no images: give a set ({", ".join(SETS)}) '
+                          'or a path; . is the current folder')
 
 # %% ../../nbs/library/data/find.ipynb #2bd21d4b
+def _load_named(
+    source: str|Path, # a set's name, or a path where nothing is
+    path: Path, # the same as a path
+    split: str, # as for `load`
+    size: Any, # as for `load`
+    n: int|None, # as for `load`
+    label: Any, # as for `load`
+    full: bool, # as for `load`
+    resize: str|None, # as for `load`
+) -> Images:
+    "A set from the package or the cache; tells a mistyped path from a mistyped name."
+    known = set_name(source) in SETS
+    if not known and (path.suffix or len(path.parts) > 1) and not full:
+        raise FileNotFoundError(f'{path} does not exist')
+    if not known and not full:
+        raise CreativityError(f'no image set {str(source)!r}: choose {", ".join(SETS)}, '
+                              'or give the path of a folder, zip or array file')
+    return load_set(str(source), split, 32 if size is None else size, n, label, full, resize)
+
+# %% ../../nbs/library/data/find.ipynb #a4eb31f8
+def _given(
+    source: Any, # images in memory, or an opened dictionary
+    size: Any, # as for `load`
+    n: int|None, # as for `load`
+    label: Any, # as for `load`
+    range: Any, # as for `load`
+) -> 'Images|Dictionary':
+    "Images that are here already, or some of them; tensors of floats are taken to be in [-1,1]."
+    if isinstance(source, Dictionary): return _sized(choose_rows(source, n, label), size)
+    if isinstance(source, Tensor|np.ndarray):
+        floats = isinstance(source, Tensor) and source.is_floating_point()
+        range = (-1, 1) if range == 'bytes' and floats else range
+        source = load_arrays(source, range)
+    if not isinstance(source, Images):
+        kind = type(source).__name__
+        raise CreativityError(f'images must be a name, a path, Images or a tensor, not {kind}')
+    if n is not None or label is not None:
+        y = None if source.y is None else source.y.cpu()
+        names = source.class_names or (None if y is None else _numbers(y))
+        keep = choose(None if y is None else y.numpy(), len(source), n, class_index(label, names))
+        source = source[torch.from_numpy(keep).to(source.x.device)]
+    if size is None: return source
+    return replace(source, x=to_size(source.x, size, range=source.range))
+
+# %% ../../nbs/library/data/find.ipynb #c0f5e21a
+def _sized(
+    d: Dictionary, # opened
+    size: Any, # that is wanted, or None
+) -> Dictionary:
+    "A dictionary, if it has this size."
+    if size is None or image_size(size) == tuple(d.shape[2:]): return d
+    raise CreativityError(f'{d.folder} holds images of {d.shape[2]}x{d.shape[3]}: '
+                          'write another dictionary for another size')
+
+# %% ../../nbs/library/data/find.ipynb #e9ad9e61
 def make_dictionary(
-    folder: str|Path, # to be made
-    data: str, # an image set's name, a file of an array, or a folder or zip of PNG and JPEG files
-    size: int = 32, # side of the images, for PNG and JPEG files
-    grey: bool = False, # one channel, for PNG and JPEG files?
-    full: bool = False, # the full set, for a name?
+    folder: str|Path, # to be made; must not exist, unless as a dictionary
+    data: Any, # as for `load`
+    size: int|Sequence[int]|None = None, # side, or (height, width); default: 32 for sets and files
+    grey: bool = False, # one channel, for image files
+    full: bool = False, # the full set, for a name
     versions: int = 1, # of each image, for a name: mirrored and moved ones
+    n: int|None = None, # how many, the classes taken in turn; default: all
+    label: int|str|None = None, # one class only, by number or name
+    skip: bool = False, # of files: leave out what cannot be read, with a warning
+    background: Any = None, # of files: what transparency is laid on; default: white
 ) -> Dictionary: # opened
-    "Write a dictionary from any source, never all of a folder or .npy file in memory; ValueError for versions of images that are not a named set."
-    named = full or set_name(data) in SETS
-    if versions != 1 and not named: raise CreativityError('versions are made of named image sets, not of files or folders')
-    if named: made = from_images(load(data, full=full), versions)
-    elif Path(data).suffix in ('.npy', '.npz', '.safetensors', '.pt', '.pth'):
-        if not Path(data).is_file(): raise FileNotFoundError(f'{data} does not exist')
-        made = from_array(Path(data))
-    elif Path(data).exists(): made = from_files(Path(data), size, grey)
-    else: raise CreativityError(f'{data!r} is no image set ({", ".join(SETS)}), file or folder')
-    return write_dictionary(folder, *made, source=f'{Path(data).name}{" full" if full else ""}{f" ×{versions}" if versions > 1 else ""}')
+    "Write a dictionary from anything that `load` takes; files and .npy are never all in memory."
+    memory = isinstance(data, Images|Tensor|np.ndarray)
+    path = None if memory or isinstance(data, Dictionary) else _path(data)
+    named = path is not None and (set_name(data) in SETS or (full and not path.exists()))
+    if versions != 1 and not named:
+        raise CreativityError('versions are made of named image sets, not of files or folders')
+    if memory or named:
+        made = from_images(load(data, 'train', size, n, label, full), versions)
+    elif path is not None and path.is_file() and path.suffix.lower() in ARRAYS:
+        if size is not None:
+            raise CreativityError('size is for image files and sets, not for arrays')
+        made = from_array(path, n, label)
+    elif path is None or is_dictionary(path):
+        made = from_dictionary(load(data, size=size, n=n, label=label))
+    else:
+        how = dict(size=32 if size is None else size, skip=skip, background=background)
+        made = _files(path, n, label, grey=grey, **how)
+    source = ' '.join([Path(str(getattr(data, 'name', data))).name, *['full']*(named and full)])
+    source += f' ×{versions}' if versions > 1 else ''
+    return write_dictionary(folder, made.pieces, made.shape, made.classes, source, made.class_names)
+
+# %% ../../nbs/library/data/find.ipynb #c46e14e6
+def _files(
+    path: Path, # of a folder or zip
+    n: int|None, # how many, the classes taken in turn
+    label: Any, # one class only
+    **how: Any, # as for `from_files`
+) -> Pieces:
+    "Image files for a dictionary; one line says what is accepted if there are none."
+    if not path.exists():
+        raise CreativityError(f'{str(path)!r} is no image set ({", ".join(SETS)}), file or folder')
+    files = image_files(path)
+    found = class_index(label, files.class_names)
+    return from_files(files, np.sort(choose(files.labels, len(files), n, found)), **how)

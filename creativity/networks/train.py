@@ -37,7 +37,6 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..data.images import Images, digest, to_uint8
-from ..data.own import load_folder
 from ..data.sets import SETS, set_name
 from ..diffusion import CosineSchedule, Schedule, add_noise
 from ..files import writable_folder, write_file
@@ -395,7 +394,7 @@ def training_images(
 ) -> Images: # a folder's central squares of 32 pixels, without labels
     "The images that a network is trained on, and a machine made of; a one-line error if they are not there."
     if is_own(data) and subset: raise CreativityError(f'{data} holds images of your own: there is no subset of them in the package')
-    if is_own(data): return load_folder(Path(data), n=n)
+    if is_own(data): return load(data, n=n)
     try: return load(str(data), n=n, full=not subset)
     except FileNotFoundError as e:
         if set_name(str(data)) in SETS: raise
