@@ -154,8 +154,8 @@ def test_sample_takes_class_names_published_scales_and_folders(run, tmp_path):
     ('--method dpm', 'choose ddim, ddpm, euler, heun'),
     ('--device abacus', 'choose cpu or cuda'),
     ('--out file/below', 'file/below'),
-    ('--data . --label 3', 'no classes'),
-    ('--data . --n 1', 'no PNG or JPEG'),
+    ('--data . --label 3', 'no image files'),
+    ('--data . --n 1', 'no image files'),
 ])
 def test_sample_refuses(run, tmp_path, line, word):
     (tmp_path/'file').write_text('')
@@ -337,7 +337,7 @@ def test_own_set_in_the_cache(run, monkeypatch):
     assert json.loads(Path('cal/network-scales.json').read_text())['images'] == 9
     assert run(f'compare {small} --network-steps 2 --scales 3 --out c')[0] == 0
     assert json.loads(Path('c/table.json').read_text())['images'] == 9
-    write_npz('fashion_mnist', 'train', np.zeros((4, 28, 28), np.uint8), np.zeros(4))
+    write_npz('fashion_mnist', 'train', np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8))
     refused(run('calibrate --n 2'), 'not from the official')
 
 

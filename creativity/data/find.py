@@ -153,9 +153,10 @@ def make_dictionary(
     if memory or named:
         made = from_images(load(data, 'train', size, n, label, full), versions)
     elif path is not None and path.is_file() and path.suffix.lower() in ARRAYS:
-        if size is not None:
-            raise CreativityError('size is for image files and sets, not for arrays')
         made = from_array(path, n, label)
+        if size is not None and image_size(size) != tuple(made.shape[2:]):
+            raise CreativityError(f'size is for image files and sets: the images in {path} are of '
+                                  f'{made.shape[2]}x{made.shape[3]}')
     elif path is None or is_dictionary(path):
         made = from_dictionary(load(data, size=size, n=n, label=label))
     else:

@@ -369,14 +369,21 @@ def _black_and_white(
     return (int(black), int(white)) if whole else (black, white)
 
 # %% ../../nbs/library/data/own.ipynb #32550b7d
+def _check_numbers(
+    dtype: np.dtype, # of an array
+) -> None:
+    "Refuse texts, dates and objects."
+    if dtype.kind in 'biufc': return
+    raise CreativityError(f'images and labels must be arrays of numbers, not {dtype}')
+
+# %% ../../nbs/library/data/own.ipynb #fc8a375f
 def _tensor(
     part: Any, # some images of an array, or all
 ) -> Tensor:
     "A copy as a tensor, whatever its byte order."
     if isinstance(part, Tensor): return part.detach().cpu()
     part = np.asarray(part)
-    if part.dtype.kind not in 'biufc':
-        raise CreativityError(f'images and labels must be arrays of numbers, not {part.dtype}')
+    _check_numbers(part.dtype)
     return torch.from_numpy(np.array(part, part.dtype.newbyteorder('='), order='C'))
 
 # %% ../../nbs/library/data/own.ipynb #df5da488
@@ -457,6 +464,7 @@ def find_arrays(
         try: source = np.asarray(source)
         except (TypeError, ValueError) as e:
             raise CreativityError(f'images must be an array of numbers: {brief(e)}') from None
+    if not isinstance(source, Tensor): _check_numbers(source.dtype)
     shape = channels_first(torch.empty(source.shape, device='meta'), range is None).shape
     if 0 in shape: raise CreativityError(f'no images: the array has the shape {list(source.shape)}')
     y, class_names = array_labels(labels, len(source), class_names)

@@ -364,11 +364,12 @@ def _download(
     transfer, seen, since = _Transfer(url, f, known.size), 0, time.monotonic()
     transfer.start()
     name = url.rsplit('/', 1)[-1]
-    with tqdm(total=known.size, desc=name, unit='B', unit_scale=True, disable=not progress) as bar:
+    how = dict(unit='B', unit_scale=True, delay=.01, disable=not progress)
+    with tqdm(total=known.size, desc=name, **how) as bar: # nothing is shown before the first byte
         try:
             while transfer.is_alive():
                 transfer.join(.05)
-                bar.update(transfer.done - bar.n)
+                if transfer.done > bar.n: bar.update(transfer.done - bar.n)
                 if time.monotonic() - since < _PATIENCE: continue
                 if transfer.done - seen < _LEAST*_PATIENCE and transfer.is_alive():
                     raise CreativityError(f'sends fewer than {_LEAST:,} bytes a second')
