@@ -1,6 +1,7 @@
 "Comparisons: the numbers, resuming, studies, and input that is refused in one line."
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_other_facts_are_refused(tmp_path):
 
 
 def test_weights_tell_networks_apart(tmp_path):
-    nets = [Network(build('resnet', classes=2, seed=i, width=4, depth=1, dim=8), S, (1, 8, 8)) for i in (0, 1)]
+    nets = [Network(build('resnet', classes=2, seed=i, width=4, depth=1, dim=8), S, shape=(1, 8, 8)) for i in (0, 1)]
     compare(nets[0], MACHINES, **ARGS, out=tmp_path)
     with pytest.raises(ValueError, match='with denoisers network'): compare(nets[1], MACHINES, **ARGS, out=tmp_path)
 
@@ -276,7 +277,7 @@ def test_a_machine_takes_the_networks_place():
 
 
 def test_two_networks():
-    third = from_x0(lambda x, t, label: x/3, S, (1, 8, 8), 2)
+    third = from_x0(lambda x, t, label: x/3, S, shape=(1, 8, 8), classes=2)
     c = compare(NET, third, **ARGS)
     assert (c.machines, c.labels, c.wiener) == (['Model'], [0, 1, 0, 1], {})
     assert 'skill' not in c.values
@@ -354,7 +355,7 @@ def test_nulls_are_what_they_say():
 
 
 def test_nulls_without_classes_or_images():
-    net = from_x0(lambda x, t, label: x*.5, S, (1, 8, 8))
+    net = from_x0(lambda x, t, label: x*.5, S, shape=(1, 8, 8))
     plain = compare(net, {'IS': ISMachine(X)}, **ARGS, nulls=True)
     assert plain.nulls == ['network, other seed', 'Wiener', 'noise, low-passed']
     assert compare(net, net, **ARGS, nulls=True).nulls == ['network, other seed', 'noise, low-passed']
@@ -507,3 +508,21 @@ def test_commands_refuse_weights_that_do_not_fit(tmp_path, capsys, spoil, messag
         err = capsys.readouterr().err
         assert (e.value.code, err.count('\n')) == (2, 1)
         assert message in err
+
+
+# A network that was wrapped wrongly
+
+def test_the_warning_of_a_look_is_kept(tmp_path):
+    "A network whose noise prediction is handed over as an image is told of, once, and in every record."
+    right = from_x0(lambda x, t, label: BBELSMachine(X, scales=7).denoise(x, t), S, shape=(1, 8, 8))
+    wrong = from_x0(lambda x, t, label: right.noise(x, t), S, shape=(1, 8, 8))
+    m, kw = BBELSMachine(X, scales=3), dict(seeds=2, steps=2, progress=False)
+    with pytest.warns(UserWarning, match='another wrapper'):
+        c = compare(wrong, {'bbELS': m}, **kw, network_steps=2)
+    assert 'another wrapper' in c.facts['warning']
+    with pytest.warns(UserWarning): assert 'warning' in calibration(wrong, m, (3,), **kw).facts
+    with pytest.warns(UserWarning): assert 'warning' in compare(wrong, {'bbELS': m}, images=X[:2], **ONE).facts
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert 'warning' not in compare(right, {'bbELS': m}, **kw, network_steps=2).facts
+        assert 'warning' not in compare(m, {'bbELS': m}, **kw).facts

@@ -33,6 +33,7 @@ from creativity.measure.pair import (
     check_labels,
     check_together,
     fingerprint,
+    look_at,
     spread_labels,
 )
 from ..metrics import cosine
@@ -149,13 +150,14 @@ def calibration(
     known = labels[0] if labels and label is not None else None
     facts = _facts(network, machine, widths, steps, known)
     run = open_run(out, facts, dict(cosines=('float64', (steps, len(widths)))))
-    found = []
+    warning, found = look_at(network, [machine]), []
     classes = labels or [None]*len(ids)
     bar = tqdm(ids, 'calibrate', unit='seed', disable=not progress, delay=2)
     for i, c, x in zip(bar, classes, noise.split(1), strict=True):
         def make(x=x, c=c): return dict(cosines=seed_cosines(network, machine, x, widths, steps, c))
         found.append(run.finish(i, make, label=c, noise=_crc_of(x) if own else None)['cosines'])
     record = run.record() | dict(seeds='noise' if own else ids)
+    if warning: record['warning'] = warning
     return Calibration(widths, np.stack(found), classes, record)
 
 def _crc_of(x):

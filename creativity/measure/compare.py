@@ -34,6 +34,7 @@ from creativity.measure.pair import (
     check_labels,
     check_together,
     fingerprint,
+    look_at,
     spread_labels,
 )
 from .provenance import nearest_image
@@ -230,7 +231,10 @@ def compare(
                  nulls=list(free), reference=reference)
     others = [f.denoiser for n, f in free.items() if n.endswith('other data')]
     if others: facts['null_data'] = fingerprint(others[0])
-    return _run_flows(flows | free | filters, facts, ids, labels, shape, out, progress)
+    warning = look_at(network, named.values())
+    found = _run_flows(flows | free | filters, facts, ids, labels, shape, out, progress)
+    if warning: found.facts['warning'] = warning
+    return found
 
 # %% ../../nbs/library/measure/compare.ipynb #9e7b6155
 def _run_flows(flows, facts, ids, labels, shape, out, progress):

@@ -29,6 +29,7 @@ from creativity.measure.pair import (
     check_together,
     classes_of,
     fingerprint,
+    look_at,
     spread_labels,
 )
 from creativity.metrics import (
@@ -210,7 +211,10 @@ def one_step(
     facts = dict(protocol='one-step', names=list(everyone), times=times, nulls=list(free),
                  denoisers={n: fingerprint(d, shape) for n, d in everyone.items()},
                  reference=reference)
-    return _run_beliefs(flows | free | filters, facts, ids, labels, x, out, progress)
+    warning = look_at(network, named.values())
+    found = _run_beliefs(flows | free | filters, facts, ids, labels, x, out, progress)
+    if warning: found.facts['warning'] = warning
+    return found
 
 # %% ../../nbs/library/measure/onestep.ipynb #b5bcb266
 def _run_beliefs(flows, facts, ids, labels, x, out, progress):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['probe', 'images_checksum', 'fingerprint', 'classes_of', 'same_schedule', 'as_named', 'check_together', 'check_labels',
-           'spread_labels']
+           'spread_labels', 'machine_inside', 'look_at']
 
 # %% ../../nbs/library/measure/pair.ipynb #80a1a57b
 import json
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..diffusion import Denoiser, Schedule, class_number, seed_labels, seed_noise
 from ..errors import CreativityError
 from ..machines.windows import Machine
-from ..networks.wrap import check_label
+from ..networks.wrap import check_denoiser, check_label
 
 # %% ../../nbs/library/measure/pair.ipynb #05c27334
 def probe(
@@ -150,6 +150,11 @@ def check_together(
     return tuple(shape)
 
 # %% ../../nbs/library/measure/pair.ipynb #ad45066e
+def _find_class(machine, label):
+    "CreativityError unless a machine knows the class."
+    find = machine.store.find if hasattr(machine, 'store') else machine.dictionary
+    find(label)
+
 def check_labels(
     denoisers: Mapping[str, Denoiser], # name -> network or machine
     labels: Iterable[int]|None, # the classes that will be asked for
@@ -158,7 +163,7 @@ def check_labels(
     for name, d in denoisers.items():
         for c in dict.fromkeys(labels or []):
             try:
-                if isinstance(d, Machine): d.dictionary(c)
+                if isinstance(d, Machine): _find_class(d, c)
                 else: check_label(c, getattr(d, 'num_classes', None))
             except CreativityError as e: raise CreativityError(f'{name}: {e}') from None
 
@@ -180,3 +185,31 @@ def spread_labels(
         return [known[i % len(known)] for i in seeds]
     labels = seed_labels(network, _numbers(label, (network, *others)), seeds)
     return None if labels[0] is None else labels
+
+# %% ../../nbs/library/measure/pair.ipynb #4a50e4f9
+def machine_inside(
+    denoiser: Denoiser, # a machine, or a blend or switch of some
+) -> Machine|None: # None: no machine is in it, as in a network
+    "The machine whose images a denoiser uses; the first, if there are several."
+    if isinstance(denoiser, Machine): return denoiser
+    parts = [v for v in vars(denoiser).values() if isinstance(v, Denoiser)]
+    return next((m for m in map(machine_inside, parts) if m is not None), None)
+
+def _some_images(machine, n):
+    "A few training images [n,C,H,W], of all classes, and their labels."
+    rows = torch.linspace(0, len(machine.images) - 1, min(n, len(machine.images))).long()
+    labels = [torch.full((s.stop - s.start,), c) for c, s in machine.class_slices.items()]
+    images = machine.images[rows.to(machine.device)].float().cpu()
+    return images, torch.cat(labels)[rows] if labels else None
+
+def look_at(
+    network: Denoiser, # the truth of a comparison
+    others: Iterable[Denoiser], # who is compared with it
+) -> str|None: # the warning, in one line; None: it looks sound, or there are no images
+    "What seems wrong with a network, also given as a warning; machines are taken as they are."
+    machine = next((m for m in map(machine_inside, others) if m is not None), None)
+    if isinstance(network, Machine) or machine is None: return None
+    images, labels = _some_images(machine, 16)
+    if not classes_of(network): labels = None
+    elif labels is None: return None
+    return check_denoiser(network, images, labels).cause

@@ -22,11 +22,16 @@ def place_dependence(
     by: int = 4, # pixels by which they are moved, down and right, and then up and left
     margin: int = 12, # pixels next to the border that are not looked at
 ) -> float: # 0: the beliefs move with the images; 1: those before and after have nothing in common
-    "How much a denoiser's belief about the middle of an image depends on where in the image it is; ValueError if there is no middle, or nothing varies."
+    """How much a belief about the middle of an image depends on where in the image it is.
+
+    The images are moved, and the beliefs moved back: what differs from the beliefs about the
+    images as they were is due to the place. Refused if there is no middle, or nothing varies.
+    """
     _, label = check_input(x, t, label, denoiser.shape)
     middle = (..., slice(margin, x.shape[-2] - margin), slice(margin, x.shape[-1] - margin))
     if by < 1 or margin < by or 2*margin >= min(x.shape[-2:]):
-        raise CreativityError(f'by={by} and margin={margin} leave no middle of images of {tuple(x.shape[-2:])} pixels that the border does not reach')
+        raise CreativityError(f'by={by} and margin={margin} leave no middle of images of '
+                              f'{tuple(x.shape[-2:])} pixels that the border does not reach')
     f, apart = denoiser.denoise(x, t, label), 0.
     for s in (by, -by):
         back = denoiser.denoise(x.roll((s, s), (-2, -1)), t, label).roll((-s, -s), (-2, -1))

@@ -51,7 +51,8 @@ def mass_width(
     ring = torch.maximum(i.abs()[:, None], j.abs()[None])
     mass = torch.stack([m[ring <= r].sum() for r in range(int(ring.max()) + 1)]).double()
     if not mass[-1] > 0: return 1
-    return 2*int((mass >= share*mass[-1]*(1 - 1e-9)).nonzero()[0]) + 1
+    enough = mass >= share*mass[-1]*(1 - 1e-9) # the whole mass is enough for a share of 1
+    return 2*int(enough.nonzero()[0]) + 1
 
 # %% ../../nbs/library/measure/receptive.ipynb #a4396858
 def as_labels(
@@ -71,23 +72,26 @@ def field_images(
     shape: tuple|None = None, # (C,H,W), for a network that takes any
 ) -> tuple[Tensor, Tensor|None]: # [B,C,H,W] and [B]
     "The clean images of a receptive field, and their labels."
-    if isinstance(network, Machine): raise CreativityError(f'no gradient flows through {type(network).__name__}: give a network')
+    if isinstance(network, Machine):
+        kind = type(network).__name__
+        raise CreativityError(f'no gradient flows through {kind}: give a network')
     n = images if isinstance(images, int) else len(images)
     if n < 1: raise CreativityError('receptive_field needs at least one image')
     label = as_labels(network, label, n)
-    return (sample(network, n, label=label, shape=shape) if isinstance(images, int) else images), label
+    made = sample(network, n, label=label, shape=shape) if isinstance(images, int) else images
+    return made, label
 
 # %% ../../nbs/library/measure/receptive.ipynb #9abdb43e
 def receptive_field(
     network: Denoiser, # that gradients flow through: a network, not a machine
     t: float, # time in (0,1]
-    images: Tensor|int = 8, # [B,C,H,W] clean images, to which noise is added; or how many samples of the network to take
-    label: int|Tensor|None = None, # one class, or one for each image; None: in turn, where the network is conditional
+    images: Tensor|int = 8, # [B,C,H,W] clean images; or how many samples of the network
+    label: int|Tensor|None = None, # one class, or one for each image; None: all in turn
     seed: int = 0, # of the noise
     share: float = .95, # of the mass, inside the width
     shape: tuple|None = None, # (C,H,W), for a network that takes any
 ) -> ReceptiveField: # maps [B,H,W], their mean, and widths
-    "Mean absolute derivative of the noise prediction at the centre pixel by every pixel of the input."
+    "Mean absolute derivative of the noise prediction at the centre by every pixel of the input."
     if not 0 < t <= 1: raise CreativityError(f't must lie in (0,1], got {t}')
     if not 0 < share <= 1: raise CreativityError(f'share must lie in (0,1], got {share}')
     images, label = field_images(network, images, label, shape)
@@ -95,17 +99,21 @@ def receptive_field(
     x = add_noise(images, noise, t, network.schedule).requires_grad_()
     H, W = x.shape[2:]
     with torch.enable_grad(): out = network.noise(x, t, label)[:, :, H//2, W//2]
-    if not out.requires_grad: raise CreativityError(f'no gradient flows through {type(network).__name__}: is it run without gradients?')
-    grads = [torch.autograd.grad(out[:, c].sum(), x, retain_graph=True)[0].abs().sum(1) for c in range(out.shape[1])]
-    maps = torch.stack(grads).mean(0)
-    if not torch.isfinite(maps).all(): raise CreativityError('the derivatives of the network hold NaN or Inf')
+    if not out.requires_grad:
+        kind = type(network).__name__
+        raise CreativityError(f'no gradient flows through {kind}: is it run without gradients?')
+    grads = [torch.autograd.grad(v.sum(), x, retain_graph=True)[0] for v in out.unbind(1)]
+    maps = torch.stack([g.abs().sum(1) for g in grads]).mean(0)
+    if not torch.isfinite(maps).all():
+        raise CreativityError('the derivatives of the network hold NaN or Inf')
     maps[:, H//2, W//2] = 0
     return ReceptiveField(t, maps, share)
 
 # %% ../../nbs/library/measure/receptive.ipynb #ddd47160
 def check_times(times):
     "ValueError unless all of them lie in (0,1]."
-    if bad := [t for t in times if not 0 < t <= 1]: raise CreativityError(f'times must lie in (0,1], got {bad[0]}')
+    for t in times:
+        if not 0 < t <= 1: raise CreativityError(f'times must lie in (0,1], got {t}')
 
 # %% ../../nbs/library/measure/receptive.ipynb #eab52bfd
 field_times = (.05, .2, .4, .6, .8, 1.)
@@ -128,4 +136,5 @@ def field_record(
 ) -> dict: # ready for JSON: widths, of every image too, and the mean maps to three digits
     "Receptive fields to be stored."
     maps = [[[float(f'{v:.3g}') for v in row] for row in f.map.tolist()] for f in fields]
-    return dict(more, times=[f.t for f in fields], share=fields[0].share, width=[f.width for f in fields], widths=[f.widths for f in fields], map=maps)
+    return dict(more, times=[f.t for f in fields], share=fields[0].share,
+                width=[f.width for f in fields], widths=[f.widths for f in fields], map=maps)
