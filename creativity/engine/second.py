@@ -6,8 +6,8 @@
 __all__ = ['Spread', 'Second', 'Known', 'second_torch', 'second_lengths', 'carve_second', 'weights_of', 'weigh', 'share_row',
            'give_shares', 'spread_row', 'widen_row', 'begin_group', 'spread_group', 'sweep_second', 'second_size',
            'second_compiled', 'held', 'second_counted', 'second_shared', 'second_tiled', 'second', 'best_windows',
-           'give_left', 'belief_known', 'second_of', 'pullback', 'averaged', 'image_shares', 'Whole', 'pullback_whole',
-           'shares_whole']
+           'give_left', 'too_coarse', 'belief_known', 'second_of', 'pullback', 'averaged', 'image_shares', 'Whole',
+           'pullback_whole', 'shares_whole']
 
 # %% ../../nbs/library/engine/second.ipynb #2799ec66
 import math
@@ -485,23 +485,45 @@ def best_windows(
 def give_left(
     found: Second, # changed in place
     known: Known, # the query and its belief, with statistics
-    images: Tensor, # [N,C,H,W] training images
+    take: Callable, # numbers, as `known.sums.best` has them -> images [n,C,H,W]
     plan: Plan, # which windows are compared
-    numbers: int = 2**20, # in memory at a time
+    most: int = 2**20, # numbers in memory at a time
 ):
     "Take what is left over from the best candidate where it holds nearly all weight, else from the mean image."
     out, left, (C, _, W), k = found.spread, found.left, known.x.shape, plan.k
     sure = known.sums.z < 1.01
     out -= known.mean*held(left.masked_fill(sure, 0), plan)
     rows, cols = torch.nonzero(sure & (left != 0), as_tuple=True)
-    for i, u in zip(*(v.split(max(1, numbers//(C*k*k))) for v in (rows, cols)), strict=True):
-        c = best_windows(images, plan, known.sums.best[:, i, u], i, u)*left[i, u][:, None, None, None]
+    if not len(rows): return
+    image, shift = known.sums.best[:, rows, cols]
+    needed, image = image.unique(return_inverse=True)
+    images, best = take(needed), torch.stack([image, shift])
+    parts = [v.split(max(1, most//(C*k*k)), -1) for v in (rows, cols, best)]
+    for i, u, b in zip(*parts, strict=True):
+        c = best_windows(images, plan, b, i, u)*left[i, u][:, None, None, None]
         y = _around(plan.x_rows.to(i.device), i, k)[:, :, None].expand(-1, k, k)
         x = _around(plan.x_cols.to(i.device), u, k)[:, None].expand(-1, k, k)
         there = (y >= 0) & (x >= 0)
         out.view(C, -1).index_add_(1, (y*W + x)[there], c[there].T, alpha=-1)
 
 # %% ../../nbs/library/engine/second.ipynb #f8ef1d9f
+def too_coarse(
+    sums: SoftmaxSums, # of a query, over the whole dictionary
+    x: Tensor, # [C,H,W] the query
+    plan: Plan, # whose windows were compared
+    sigma: float, # noise level
+    centred: bool, # is a gradient wanted?
+) -> bool: # must a second pass be made in float64?
+    "Small weights count in a gradient: every logit must be right to a few ten-thousandths."
+    if x.dtype == torch.float64: return False
+    error = (2.4e-7*sums.top.abs() + 6e-8*sums.top.abs().sqrt()/sigma).max()
+    return needs_float64(sums, sigma, x, plan) or (centred and not error < 4e-4)
+
+# %% ../../nbs/library/engine/second.ipynb #91f493f8
+def _fallback(backend):
+    "The backend of a query that is computed again in float64: loops that were asked for may not fit then."
+    return backend if backend == 'torch' else None
+
 def belief_known(
     x: Tensor, # [C,H,W] query, float32 or float64
     images: Tensor, # [N,C,H,W] training images
@@ -514,21 +536,14 @@ def belief_known(
     backend: str|None, # 'torch' or 'compiled'
 ) -> Known: # in float64 where float32 weights would not do
     "The first pass, as a second one needs it."
-    found = lambda x, backend: stream(x[None], images, plan, [a], [sigma], True, max_bytes, backend)[0]
+    def found(x, backend): return stream(x[None], images, plan, [a], [sigma], True, max_bytes, backend)[0]
     sums = found(x, backend)
-    if x.dtype == torch.float32:
-        # small weights count in a gradient: every logit must be right to a ten-thousandth
-        error = 6e-8*(4*sums.top.abs() + sums.top.abs().sqrt()/sigma).max()
-        if needs_float64(sums, sigma, x, plan) or (centred and not error < 1e-4):
-            x = x.double()
-            sums = found(x, _fallback(backend))
+    if too_coarse(sums, x, plan, sigma, centred):
+        x = x.double()
+        sums = found(x, _fallback(backend))
     return Known(x, a, sigma, sums, factor.double(), centred)
 
-def _fallback(backend):
-    "The backend of a query that is computed again in float64: loops that were asked for may not fit then."
-    return backend if backend == 'torch' else None
-
-# %% ../../nbs/library/engine/second.ipynb #91f493f8
+# %% ../../nbs/library/engine/second.ipynb #e808c3d2
 def second_of(
     x: Tensor, # [C,H,W] query, float32 or float64
     images: Tensor, # [N,C,H,W] training images
@@ -545,7 +560,7 @@ def second_of(
     known = belief_known(x, images, plan, a, sigma, factor, centred, max_bytes, backend)
     again = backend if known.x.dtype == x.dtype else _fallback(backend)
     found = second(known, images, plan, spread, max_bytes, again)
-    if centred: give_left(found, known, images.detach(), plan)
+    if centred: give_left(found, known, images.detach().__getitem__, plan)
     return found
 
 # %% ../../nbs/library/engine/second.ipynb #bf25bd2a
