@@ -51,6 +51,20 @@ def test_one_version():
     assert f'## [{version}]' in (ROOT/'CHANGELOG.md').read_text()
 
 
+def test_changelog_leads_to_names_that_exist():
+    "The right column of the table of moved names: a module, or a module and the new name in it."
+    table = (ROOT/'CHANGELOG.md').read_text().split('<!-- names of 0.1 -->')[1].split('<!-- end')[0]
+    rows = re.findall(r'^\| `(\w+)` \| (.+?) \| (.+?) \|$', table, re.M)
+    assert len(rows) > 50
+    for _, names, place in rows:
+        if place == 'gone': continue
+        target = re.search(r'`([\w.]+)`', place)[1]
+        module, _, new = (target, '', '') if target in MODULES else target.rpartition('.')
+        tops = {t.id for n in tree(MODULES[module]).body for t in ast.walk(n) if isinstance(t, ast.Name)}
+        tops |= {n.name for n in tree(MODULES[module]).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        assert {new or n for n in re.findall(r'`(\w+)`', names)} <= tops, place
+
+
 def test_settings_agree_with_pyproject():
     ini, toml = settings(), pyproject()
     assert toml['description'] == ini['description']
