@@ -8,6 +8,7 @@ __all__ = ['image_grid', 'show_images', 'save_grid']
 # %% ../../nbs/library/data/show.ipynb #47e67a36
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,7 +38,7 @@ def image_grid(
 
 # %% ../../nbs/library/data/show.ipynb #510790a4
 def show_images(
-    x: Tensor, # [N,C,H,W] or [C,H,W], or an `Images`
+    x: Any, # [N,C,H,W] or [C,H,W], or an `Images`
     ncols: int = 8, # images in a row
     titles: list|None = None, # one an image
     figsize: tuple|None = None, # inches; default: 7 wide
@@ -47,7 +48,7 @@ def show_images(
     x = getattr(x, 'x', x)
     x = x[None] if x.ndim == 3 else x
     ncols, (H, W) = min(len(x), ncols), x.shape[2:]
-    width = ax.get_position().width*ax.figure.get_figwidth() if ax else (figsize or (7,))[0]
+    width = ax.get_window_extent().width/ax.figure.dpi if ax else (figsize or (7,))[0]
     titles = [] if titles is None else [str(s) for s in titles]
     lines = max((s.count('\n') + 1 for s in titles), default=0)
     gap, top = max(1, W//16), ceil(ncols*W*.19*lines/width)
@@ -62,7 +63,7 @@ def show_images(
 
 # %% ../../nbs/library/data/show.ipynb #71e05bd4
 def save_grid(
-    x: 'Tensor|Images', # [N,C,H,W] or [C,H,W], C = 1 or 3
+    x: Any, # [N,C,H,W] or [C,H,W], C = 1 or 3, or an `Images`
     path: Path, # .png
     ncols: int = 8, # images in a row
     scale: int = 4, # screen pixels a pixel
@@ -71,4 +72,4 @@ def save_grid(
     if Path(path).suffix.lower() != '.png': raise CreativityError(f'{path} must end in .png')
     x = getattr(x, 'x', x)
     im = Image.fromarray(image_grid(x[None] if x.ndim == 3 else x, ncols, gap=2))
-    return write_atomic(path, lambda f: im.resize((im.width*scale, im.height*scale), Image.NEAREST).save(f, 'png'))
+    return write_atomic(path, lambda f: im.resize((im.width*scale, im.height*scale), Image.Resampling.NEAREST).save(f, 'png'))

@@ -8,6 +8,7 @@ __all__ = ['network_classes', 'architectures', 'presets', 'time_features', 'Embe
 
 # %% ../../nbs/library/networks/architectures.ipynb #b83125b1
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,9 +87,9 @@ class Attention(nn.Module):
     "Every pixel asks every other: `h + out(attention(h))`, with `out` zero at first."
     def __init__(self, width, heads=4):
         super().__init__()
-        self.heads, self.qkv, self.out = heads, nn.Conv2d(width, 3*width, 1), nn.Conv2d(width, width, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.heads, self.qkv = heads, nn.Conv2d(width, 3*width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+        for p in self.out.parameters(): nn.init.zeros_(p)
 
     def forward(self, h):
         "Features [B,width,H,W], each pixel with what it attends to added."
@@ -136,7 +137,8 @@ class UNet(nn.Module):
         "The noise in `x` [B,C,H,W] at times `t` [B], of classes `label` [B]; ValueError for sides that cannot be halved."
         if any(side % 2**len(self.grow) for side in x.shape[-2:]):
             raise CreativityError(f'this UNet takes images with sides in multiples of {2**len(self.grow)}, got {tuple(x.shape[-2:])}')
-        e, h, skips = self.embed(t, label), x, []
+        skips: list[torch.Tensor] = []
+        e, h = self.embed(t, label), x
         for pair in self.encode:
             h = pair(F.max_pool2d(h, 2) if skips else h, e)
             skips.append(h)
@@ -148,12 +150,18 @@ class UNet(nn.Module):
 network_classes = dict(ResNet=ResNet, UNet=UNet)
 
 # %% ../../nbs/library/networks/architectures.ipynb #9942fcf9
-architectures = {'resnet': ('ResNet', {}), 'resnet-circular': ('ResNet', dict(padding='circular')),
-                 'unet': ('UNet', {}), 'unet-attention': ('UNet', dict(attention=True))}
+architectures: dict[str, tuple[str, dict[str, Any]]] = {
+    'resnet': ('ResNet', {}),
+    'resnet-circular': ('ResNet', dict(padding='circular')),
+    'unet': ('UNet', {}),
+    'unet-attention': ('UNet', dict(attention=True)),
+}
 
 # %% ../../nbs/library/networks/architectures.ipynb #ada9d4a2
-presets = {'paper': dict(ResNet=dict(width=256), UNet=dict(widths=(64, 128, 256))),
-           'compact': dict(ResNet=dict(width=64), UNet=dict(widths=(48, 96, 192)))}
+presets: dict[str, dict[str, dict[str, Any]]] = {
+    'paper': dict(ResNet=dict(width=256), UNet=dict(widths=(64, 128, 256))),
+    'compact': dict(ResNet=dict(width=64), UNet=dict(widths=(48, 96, 192))),
+}
 
 # %% ../../nbs/library/networks/architectures.ipynb #726f6507
 def build(
@@ -165,8 +173,10 @@ def build(
     **changes, # arguments of ResNet or UNet, over the preset's
 ) -> nn.Module: # untrained, float32
     "An untrained network of a named architecture and size."
-    if arch not in architectures: raise CreativityError(f'arch must be one of {list(architectures)}, got {arch!r}')
-    if preset not in presets: raise CreativityError(f'preset must be one of {list(presets)}, got {preset!r}')
+    if arch not in architectures:
+        raise CreativityError(f'arch must be one of {list(architectures)}, got {arch!r}')
+    if preset not in presets:
+        raise CreativityError(f'preset must be one of {list(presets)}, got {preset!r}')
     kind, args = architectures[arch]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

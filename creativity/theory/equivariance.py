@@ -121,7 +121,7 @@ def border_classes(
     n: int, # number of rows (or columns)
 ) -> dict[tuple[int, int], Tensor]: # class -> the rows (or columns) that belong to it
     "The rows (or columns) of an image, sorted by how the border cuts their windows."
-    classes = {}
+    classes: dict[tuple[int, int], list[int]] = {}
     for i in range(n): classes.setdefault(border_class(i, k, n), []).append(i)
     return {c: torch.tensor(rows) for c, rows in classes.items()}
 
