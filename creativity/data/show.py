@@ -16,7 +16,7 @@ from ..errors import CreativityError
 from PIL import Image
 from torch import Tensor
 
-from .images import Images, to_uint8
+from .images import to_uint8
 from ..files import write_atomic
 
 # %% ../../nbs/library/data/show.ipynb #25ff485e
