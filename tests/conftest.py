@@ -1,5 +1,8 @@
-"What several test files start from."
+"What several test files share: the command line in an empty folder."
+import shlex
+
 import pytest
+from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -8,3 +11,32 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv('CREATIVITY_DATA', str(tmp_path/'cache'))
     monkeypatch.delenv('CREATIVITY_MIRROR', raising=False)
     return tmp_path/'cache'
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    "Run a command line in an empty folder: exit code, stdout, stderr."
+    from creativity.app import cli
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('CREATIVITY_DATA', str(tmp_path/'cache'))
+
+    def go(line):
+        r = CliRunner().invoke(cli.app, shlex.split(line))
+        assert r.exception is None or isinstance(r.exception, SystemExit), r.exception
+        return r.exit_code, r.stdout, r.stderr
+    return go
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    "Run a command line that is refused in one line, before it leaves any file; more words must be in that line."
+    def go(line, *words):
+        before = sorted(p for p in tmp_path.rglob('*') if p.is_file())
+        code, out, err = run(line)
+        assert (code, out) == (2, '')
+        assert err.startswith('creativity: error: ')
+        assert err.endswith('\n')
+        assert err.count('\n') == 1
+        for w in words: assert w in err
+        assert sorted(p for p in tmp_path.rglob('*') if p.is_file()) == before
+    return go

@@ -9,6 +9,7 @@ from creativity.machines.mix import Blend, SoftWindow
 from creativity.machines.whole import ISMachine
 from creativity.machines.windows import LSMachine
 from creativity.studies import attention as A
+from creativity.studies.command import stored
 
 
 @pytest.fixture
@@ -63,18 +64,13 @@ def test_facts_find_the_error_where_it_is():
     assert f['wrong']['background'] == 0
 
 
-@pytest.mark.parametrize('argv', [['--seeds', '0'], ['--images', '0'], ['--images', '100000'], ['--networks', 'mnist-unet'], ['--networks', 'nothing']])
-def test_bad_options_are_one_line(argv, capsys, tmp_path):
-    with pytest.raises(SystemExit) as e: A.main([*argv, '--result', str(tmp_path/'a.json')])
-    assert e.value.code == 2
-    err = capsys.readouterr().err
-    assert err.startswith('creativity: error: ')
-    assert err.count('\n') == 1
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize('line', ['--seeds 0', '--images 0', '--images 100000', '--networks mnist-unet', '--networks nothing'])
+def test_bad_options_are_one_line(line, refused):
+    refused(f'study attention {line}')
 
 
 def test_the_stored_study_is_whole():
-    s = A.stored_study()
+    s = stored('attention')
     assert list(s['networks']) == ['cifar10-unet', 'cifar10-unet-attention']
     for row in s['networks'].values():
         assert {'IS', 'LS', 'bbELS', 'blend 0.25', 'far 0.01'} <= set(row['seeds'])

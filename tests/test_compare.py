@@ -24,19 +24,8 @@ from creativity.measure.compare import (
 from creativity.measure.nulls import Flow
 from creativity.measure.pair import fingerprint, spread_labels
 from creativity.networks.architectures import build
-from creativity.networks.card import Network, load_network, save_network
+from creativity.networks.card import Network, save_network
 from creativity.networks.wrap import from_noise, from_x0
-from creativity.studies import agreement
-from creativity.studies.agreement import (
-    Study,
-    flow_scores,
-    main,
-    run_study,
-    stored_study,
-    study_figure,
-    train_stages,
-    training_study,
-)
 
 G = torch.Generator().manual_seed(0)
 X = torch.rand(20, 1, 8, 8, generator=G)*2 - 1
@@ -225,13 +214,6 @@ def test_labels_are_spread_by_seed_or_as_given():
     for wrong in ([0], [.5, 1.]):
         with pytest.raises(ValueError, match='one for each of the 2 seeds') as e: spread_labels(NET, [3, 4], wrong)
         assert '\n' not in str(e.value)
-
-
-def test_flow_of_a_denoiser_with_itself():
-    t, r = flow_scores(NET, MACHINES['ELS'], range(3), 4, torch.tensor([0, 1, 0]))
-    assert t == [1, .75, .5, .25]
-    assert all(len(v) == 3 and all(-1 <= x <= 1 for x in v) for v in r)
-    assert flow_scores(MACHINES['IS'], MACHINES['IS'], [0], 2)[1] == [pytest.approx([1])]*2
 
 
 def test_each_machine_its_own_steps():
@@ -434,52 +416,6 @@ def test_one_step_goes_on(tmp_path):
 def test_bad_one_step_is_one_line(changes, message):
     with pytest.raises(ValueError, match=message) as e: compare(NET, MACHINES, **dict(images=X) | ONE | changes)
     assert '\n' not in str(e.value)
-
-
-# Studies
-
-STUDY = Study('width', NET, {'3': MACHINES['ELS'], 'line': MACHINES['IS']}, [('bbELS', 3, 'network', '3'), ('IS', None, 'network', 'line')], 3, 3, dict(a=1))
-
-
-def test_study_picks_pairs(tmp_path):
-    r = run_study(STUDY, 3, tmp_path, progress=False)
-    c = compare(NET, STUDY.machines, 3, 3, 3, progress=False)
-    assert r['curves']['bbELS'] == [[3, [pytest.approx(v, abs=1e-5) for v in c.values['r']['3']]]]
-    assert (r['a'], r['seeds'], r['labels']) == (1, [0, 1, 2], [0, 1, 0])
-    assert run_study(STUDY, 3, tmp_path, progress=False) == r
-    assert len(study_figure(r).axes[0].lines) == 2
-
-
-def test_training_stages_go_on(tmp_path):
-    data = Images(torch.nn.functional.pad(X, (12,)*4, value=-1), Y, 'mnist')
-    args = dict(data=data, width=4, dim=8, batch=4, conditional=False, progress=False)
-    first = train_stages(tmp_path, (2, 4), **args)
-    before = {n: p.stat().st_mtime_ns for n, p in first.items()}
-    more = train_stages(tmp_path, (2, 4, 6), **args)
-    assert {n: p.stat().st_mtime_ns for n, p in more.items() if n < 6} == before
-    assert [load_network(p).card['steps'] for p in more.values()] == [2, 4, 6]
-    r = run_study(training_study(more, images=2), 2, progress=False)
-    assert [x for x, _ in r['curves']['LS']] == [2, 4, 6]
-
-
-def test_study_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(agreement, 'size_study', lambda: STUDY)
-    main(['size', '--seeds', '2', '--out', str(tmp_path/'s')])
-    assert capsys.readouterr().out == f'wrote {tmp_path}/s/size.json\n'
-    assert json.loads((tmp_path/'s'/'size.json').read_text())['command'] == 'python -m creativity.compare size --seeds 2'
-    for line, says in ((['size', '--seeds', '0'], 'seeds must'), (['size', '--out', str(tmp_path/'s'/'size.json'/'x')], 'cannot write'),
-                       (['depth'], 'no study')):
-        with pytest.raises(SystemExit) as e: main([*line, *['--out', str(tmp_path/'s')]*('--out' not in line)])
-        err = capsys.readouterr().err
-        assert (e.value.code, err.count('\n')) == (2, 1)
-        assert f'creativity: error: {says}' in err
-
-
-@pytest.mark.parametrize('name', ['size', 'widths', 'steps', 'training'])
-def test_stored_studies_are_sound(name):
-    r = stored_study(name)
-    assert r['command'].startswith(f'python -m creativity.compare {name}')
-    assert all(len(v) == len(r['seeds']) >= 8 for points in r['curves'].values() for _, v in points)
 
 
 # What is refused before a calibration

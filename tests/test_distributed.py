@@ -169,7 +169,7 @@ with ranks(60) as rank:
 
 
 def torchrun(n, *words, cwd, **env):
-    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.path.dirname(__file__)} | env
+    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])} | env
     cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={n}', *map(str, words)]
     start = time.perf_counter()
     r = subprocess.run(cmd, capture_output=True, text=True, cwd=cwd, env=env, timeout=150)
@@ -206,7 +206,7 @@ def test_one_rank(tmp_path, world):
 
 BROKEN = '''
 import sys, os, time
-from creativity.app.ranks import main
+from creativity.__main__ import main
 from creativity.machines.shared import Shared
 calls, share = [], Shared.share
 def broken(*args):
@@ -214,7 +214,7 @@ def broken(*args):
     if os.environ['RANK'] == '1' and len(calls) == 3: os._exit(9) if os.environ['HOW'] == 'dies' else time.sleep(1000)
     return share(*args)
 Shared.share = broken
-main(sys.argv[1:])
+main()
 '''
 
 
@@ -222,7 +222,7 @@ main(sys.argv[1:])
 def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
     d = make(tmp_path/'d')
     (tmp_path/'broken.py').write_text(BROKEN)
-    words = ['sample', '--dictionary', d.folder, '--scales', 3, '--seeds', 3, '--steps', 2, '--timeout', 5, '--out', tmp_path/'out']
+    words = ['sample', '--data', d.folder, '--scales', 3, '--seeds', 3, '--steps', 2, '--timeout', 5, '--out', tmp_path/'out']
     r, seconds = torchrun(2, 'broken.py', *words, cwd=tmp_path, HOW=how)
     assert r.returncode != 0
     assert seconds < 60                                         # 5 s of time-out, starting and ending processes
@@ -232,27 +232,13 @@ def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
     assert left == [0]
     if how == 'dies': return
     before = seed_file(tmp_path/'out', 0).stat().st_mtime_ns
-    r, _ = torchrun(2, '-m', 'creativity.app.ranks', *words, '--shards', 1, cwd=tmp_path)       # now two groups of one rank
+    r, _ = torchrun(2, '-m', 'creativity', *words, '--shards', 1, cwd=tmp_path)       # now two groups of one rank
     assert r.returncode == 0, r.stderr
     assert r.stdout.count('made') == 2
     assert seed_file(tmp_path/'out', 0).stat().st_mtime_ns == before
     x = torch.stack([torch.from_numpy(np.load(seed_file(tmp_path/'out', s))) for s in range(3)])
     torch.testing.assert_close(x, sample(BBELSMachine(d.read(0, 40), scales=3), [0, 1, 2], 2), atol=1e-3, rtol=0)
     assert (tmp_path/'out'/'samples.png').is_file()
-
-
-@pytest.mark.parametrize(('words', 'what'), [('sample --dictionary nowhere', 'no dictionary'), ('sample --machine cnn', 'no machine'),
-    ('sample --scales 3,x', 'no published scales'), ('sample --seeds 0', 'at least 1'), ('sample --method magic', 'no method'),
-    ('sample', 'start this with torchrun')])
-def test_bad_command_lines(tmp_path, words, what, monkeypatch, capsys):
-    from creativity.app import ranks as distributed
-    def leave(code): raise SystemExit(code)
-    monkeypatch.setattr(os, '_exit', leave)
-    if 'nowhere' in words: monkeypatch.setattr(distributed, 'ranks', __import__('contextlib').nullcontext)
-    with pytest.raises(SystemExit): distributed.main(words.split())
-    err = capsys.readouterr().err
-    assert what in err
-    assert err.count('\n') == 1
 
 
 def test_another_run_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from creativity.diffusion import sample, seed_noise
 from creativity.machines.windows import BBELSMachine
 from creativity.measure.limbs import count_made, garments, limbs, strands
 from creativity.studies import limbs as L
+from creativity.studies.command import stored
 
 TROUSER, PULLOVER, DRESS = garments.values()
 
@@ -104,17 +105,13 @@ def test_counting_digits():
     assert L.histogram(torch.tensor([1, 2, 2, 30])) == [0, 1, 2, 0, 0, 0, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize('argv', [['--seeds', '0'], ['--images', '0'], ['--images', '501'], ['--garment', 'Hat']])
-def test_bad_options_are_one_line(argv, capsys, tmp_path):
-    with pytest.raises(SystemExit) as e: L.main([*argv, '--out', str(tmp_path)])
-    assert e.value.code == 2
-    err = capsys.readouterr().err
-    assert err.startswith('creativity: error: ')
-    assert err.count('\n') == 1
+@pytest.mark.parametrize('line', ['--seeds 0', '--images 0', '--images 501', '--label Hat'])
+def test_bad_options_are_one_line(line, refused):
+    refused(f'study limbs {line}')
 
 
 def test_the_stored_study_is_whole():
-    s = L.stored_study()
+    s = stored('limbs')
     assert list(s['garments']) == list(garments)
     for name, row in s['garments'].items():
         assert tuple(row['widths']) == garments[name].widths == (3, 5, 7, 9, 11)

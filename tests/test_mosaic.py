@@ -8,6 +8,7 @@ from creativity.diffusion import samples, seed_noise
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
 from creativity.measure import provenance as mosaic
+from creativity.studies.command import stored
 from creativity.studies.mosaic import animate, film
 from creativity.theory.equivariance import dictionary
 
@@ -134,8 +135,7 @@ def test_the_film_of_the_documentation():
 
 
 def test_the_stored_study_is_whole():
-    import creativity
-    rows = json.loads((mosaic.Path(creativity.__file__).parent/'assets'/'mosaic.json').read_text())['rows']
+    rows = stored('mosaic')['rows']
     found = {(r['machine'], r['k'], r['steps']): r['violations'] for r in rows}
     assert len(found) == len(rows) == 24
     assert all(0 < v < 1 for v in found.values())

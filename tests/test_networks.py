@@ -301,7 +301,7 @@ def test_command_says_what_only_python_can(tmp_path):
     command = tiny(tmp_path, steps=2, schedule=CosineSchedule(.008)).card['command']
     assert command.endswith('# with images in memory, schedule=CosineSchedule(offset=0.008), width=8, dim=16: in Python')
     command = train('mnist', tmp_path/'b', steps=1, batch=2, full=False, progress=False).card['command']
-    assert command == 'creativity train --data mnist --subset --arch resnet --preset compact --steps 1 --batch 2 --lr 0.002 --ema 0.999 --seed 0'
+    assert command == 'creativity train --data mnist --arch resnet --preset compact --steps 1 --batch 2 --lr 0.002 --ema 0.999 --seed 0'
 
 
 def test_another_run_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from creativity.measure.limbs import garments
 from creativity.measure.place import place_dependence
 from creativity.networks.wrap import from_noise
 from creativity.studies import place as P
+from creativity.studies.command import make_study, stored
 
 
 @pytest.fixture
@@ -84,34 +85,29 @@ def test_agreement_is_one_with_itself(data):
     assert min(min(row) for row in r['bbELS']) < .99
 
 
-@pytest.mark.parametrize('argv', [['--seeds', '0'], ['--images', '0'], ['--images', '100000'], ['--networks', 'nothing'],
-                                  ['--networks', 'mnist-resnet-circular']])
-def test_bad_options_are_one_line(argv, capsys, tmp_path):
-    with pytest.raises(SystemExit) as e: P.main([*argv, '--out', str(tmp_path/'seeds'), '--result', str(tmp_path/'a.json')])
-    assert e.value.code == 2
-    err = capsys.readouterr().err
-    assert err.startswith('creativity: error: ')
-    assert err.count('\n') == 1
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize('line', ['--seeds 0', '--images 0', '--images 100000', '--limb-seeds 0', '--networks nothing',
+                                  '--networks mnist-resnet-circular'])
+def test_bad_options_are_one_line(line, refused):
+    refused(f'study place {line}')
 
 
-def test_a_small_study_from_end_to_end(tmp_path, monkeypatch, capsys):
+def test_a_small_study_from_end_to_end(tmp_path, monkeypatch):
     less = dict(times=(.5,), switches=(0., 1.), garments={'Dress': garments['Dress']}, calibrated_networks=lambda: ['mnist-resnet-circular'])
     for name, value in less.items(): monkeypatch.setattr(P, name, value)
-    P.main(['--networks', 'mnist-resnet', '--seeds', '1', '--images', '3', '--limb_seeds', '1', '--out', str(tmp_path/'seeds'), '--result', str(tmp_path/'a.json')])
-    s = json.loads((tmp_path/'a.json').read_text())
-    assert 'wrote' in capsys.readouterr().out
+    path, = make_study(P.run_study, tmp_path, networks='mnist-resnet', seeds=1, images=3, limb_seeds=1)
+    assert path == tmp_path/'place.json'
+    s = json.loads(path.read_text())
     row = s['networks']['mnist-resnet']
     assert row['switch']['switch 0.0'] != row['switch']['switch 1.0']
     assert row['images'] == 3
     assert s['dependence'] == {'mnist-resnet-circular': {'network': [pytest.approx(0, abs=1e-6)]}}
     assert list(s['limbs']['fashion_mnist-unet']['Dress']) == ['network', 'bbELS', 'LS', 'switch 0.8', 'switch 0.6']
     assert list(s['limbs']['fashion_mnist-resnet']['Dress']) == ['network']
-    assert s['command'] == 'python -m creativity.place --networks mnist-resnet --seeds 1 --images 3 --limb_seeds 1'
+    assert s['command'] == 'creativity study place --networks mnist-resnet --seeds 1 --images 3 --limb-seeds 1'
 
 
 def test_the_stored_study_is_whole():
-    s = P.stored_study()
+    s = stored('place')
     assert list(s['networks']) == ['fashion_mnist-unet', 'fashion_mnist-resnet', 'mnist-unet', 'mnist-resnet']
     for row in s['networks'].values():
         assert {len(v) for v in row['switch'].values()} == {s['seeds']}

@@ -7,14 +7,13 @@ import torch
 from creativity.diffusion import CosineSchedule, seed_noise
 from creativity.machines.whole import ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.studies.command import Meter
+from creativity.studies.command import Meter, stored
 from creativity.studies.speed import (
     bench,
     bench_files,
     bench_table,
     bound_ns,
     ceilings,
-    stored_bench,
     textbook,
     textbook_els,
     textbook_is,
@@ -79,7 +78,7 @@ def test_bench(tmp_path):
 
 
 def test_stored_result_keeps_its_promises():
-    result = stored_bench()
+    result = stored('speed')
     rows = {(r['machine'], r.get('C'), r['way'], r.get('k')): r for r in result['rows']}
     for k in (3, 5, 7, 9, 11, 13, 15, 17): assert rows['bbELS', 3, 'compiled', k]['ratio'] >= 10, k
     assert rows['schedule', 3, 'compiled', None]['ratio'] >= 25

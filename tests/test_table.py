@@ -44,7 +44,7 @@ def toy_network(path, arch='resnet', classes=2, **args):
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     "A row that takes a tiny network and toy images: arguments of `measure`."
-    monkeypatch.setattr(table, 'row_images', lambda row, data, n, subset: D)
+    monkeypatch.setattr(table, 'row_images', lambda row, data, n, full: D)
     monkeypatch.setattr(table, 'row_scales', lambda row, network: ([3, 5], 'published (toy)'))
     return dict(row='mnist-resnet', network=toy_network(tmp_path/'n.safetensors'), seeds=3, steps=2, network_steps=3, progress=False)
 
@@ -81,7 +81,7 @@ def test_a_row_grows_by_the_seeds_it_lacks(toy, tmp_path, monkeypatch):
     assert measure(**{**toy, 'seeds': 1}, extend=True) == two
     four = measure(**{**toy, 'steps': 3}, extend=True)
     assert four == measure(**{**toy, 'steps': 3}) != three # measured in another way: nothing is taken over
-    backwards = table.joined(measure(**{**toy, 'seeds': 3}), two | dict(seeds=[8, 7]))
+    backwards = table.merge_records(measure(**{**toy, 'seeds': 3}), two | dict(seeds=[8, 7]))
     assert backwards['seeds'] == [0, 1, 2, 7, 8]
     assert backwards['many']['ELS']['r'][3:] == two['many']['ELS']['r'][::-1]
 
@@ -168,7 +168,7 @@ def test_scales_beside_weights(tmp_path):
 def test_images_of_ones_own(tmp_path):
     for i, x in enumerate(X[:3]): save_grid(x.expand(3, 8, 8), tmp_path/f'{i}.png', scale=1)
     assert row_images('faces-unet', tmp_path, 2).x.shape == (2, 3, 32, 32)
-    assert len(row_images('mnist-unet', n=7, subset=True)) == 7
+    assert len(row_images('mnist-unet', n=7)) == 7
 
 
 @pytest.mark.parametrize(('row', 'arch', 'args'), [
@@ -183,7 +183,7 @@ def test_bad_input_is_one_line(toy, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match='--network PATH'): row_network('faces-unet')
     with pytest.raises(FileNotFoundError, match='no network'): row_network('faces-unet', tmp_path/'none.safetensors')
     with pytest.raises(OSError, match='cannot write'): measure(**toy, out=toy['network']/'x')
-    with pytest.raises(ValueError, match='n=0'): row_images('mnist-unet', n=0, subset=True)
+    with pytest.raises(ValueError, match='n=0'): row_images('mnist-unet', n=0)
     monkeypatch.setattr(table, 'row_images', lambda *args: Images(X))
     with pytest.raises(ValueError, match='no labels'): measure(**toy)
     (tmp_path/'rows'/'mnist-unet').mkdir(parents=True)

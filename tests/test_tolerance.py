@@ -11,7 +11,8 @@ from creativity.diffusion import sample, seed_noise
 from creativity.machines.bounded import Bounded, grouped, most_influential
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
 from creativity.metrics import pearson
-from creativity.studies.tolerance import main, needed_share, stored_tolerance
+from creativity.studies.command import make_study, stored
+from creativity.studies.tolerance import needed_share, run_study
 from creativity.theory.equivariance import bbels_mean, els_mean
 
 MACHINES = {'bbELS': (BBELSMachine, {}, bbels_mean), 'ELS': (ELSMachine, {}, els_mean),
@@ -118,12 +119,13 @@ def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message): make(BBELSMachine(torch.zeros(2, 1, 8, 8)))
 
 
-def test_stored_result_and_command(tmp_path, capsys):
-    for row in stored_tolerance()['networks'].values():
+def test_stored_result_and_command(tmp_path, refused):
+    study = stored('tolerance')
+    for row in study['networks'].values():
         assert row['flow']['r'] > .999
-        assert max(row['flow']['steps']['bound']) <= stored_tolerance()['tol']
-    main(['--images', '4', '--steps', '2', '--out', str(tmp_path/'t.json')])
-    assert set(json.loads((tmp_path/'t.json').read_text())['networks']) == set(stored_tolerance()['networks'])
-    with pytest.raises(SystemExit) as stop: main(['--tol', '-1', '--out', str(tmp_path/'t.json')])
-    assert stop.value.code == 2
-    assert 'tol must be positive' in capsys.readouterr().err
+        assert max(row['flow']['steps']['bound']) <= study['tol']
+    path, = make_study(run_study, tmp_path/'made', images=4, steps=2)
+    made = json.loads(path.read_text())
+    assert set(made['networks']) == set(study['networks'])
+    assert made['command'] == 'creativity study tolerance --images 4 --steps 2'
+    refused('study tolerance --tol -1', 'tol must be positive')

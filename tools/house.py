@@ -30,7 +30,7 @@ machines.widths machines.windows machines.whole machines.named machines.rivals m
 networks.architectures networks.wrap networks.card networks.train networks.diffusers
 measure.receptive measure.place measure.provenance measure.limbs measure.pair measure.calibrate measure.nulls measure.onestep measure.compare measure.audit
 studies.command
-app.explorer app.demo app.page app.course app.ranks app.cli
+app.explorer app.demo app.page app.course app.terminal app.cli
 """
 FLOORS = ROWS.split()
 STUDIES = FLOORS.index('studies.command')        # all other studies stand just above it, on one floor

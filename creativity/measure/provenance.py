@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['colors', 'axis_places', 'correlate', 'PixelBelief', 'pixel_belief', 'Windows', 'window_plan', 'window_sizes',
            'nearest_windows', 'rival_distance', 'Consistency', 'consistency', 'foreground', 'Projection', 'project',
-           'patches', 'provenance_map', 'draw', 'Recorder', 'nearest_image', 'Explanation', 'explain', 'explain_figure',
-           'explain_files']
+           'patches', 'provenance_map', 'draw', 'Recorder', 'nearest_image', 'Explanation', 'image_facts',
+           'image_patches', 'distances_among', 'null_facts', 'verdict', 'explain', 'explain_figure', 'explain_files']
 
 # %% ../../nbs/library/measure/provenance.ipynb #b7e7bf81
 from dataclasses import dataclass
@@ -343,32 +343,121 @@ class Explanation:
     nearest: Tensor # [C,H,W] nearest training image
     facts: dict # numbers, ready for JSON
 
+    @property
+    def verdict(self) -> str:
+        "Copy, mosaic or new, in words."
+        return self.facts['verdict']
+
+    def __str__(self):
+        f = self.facts
+        return (f'{f["sources"]} sources, {f["patches"]} patches; nearest training image {f["nearest_image"]} at {f["nearest_image_distance"]:.3f}\n'
+                f'{f["consistent_foreground"]:.0%} of the foreground consistent to half a grey level, '
+                f'{f["consistent_with_noise"]:.0%} with noise of {f["noise"]:.3f}\n{self.verdict}')
+
+    __repr__ = __str__
+
 # %% ../../nbs/library/measure/provenance.ipynb #f978d772
+def image_facts(
+    found: Consistency, # of one image
+    patch: Tensor, # [H,W] number of each pixel's patch, −1 in the background
+    noise: float|None = None, # its noise; None: as the best quarter of its windows shows it
+) -> dict: # numbers
+    """How an image lies among the training windows.
+
+    An image that was saved as JPEG, or whose flow stopped early, is no mosaic to half a grey level. A pixel is *consistent with noise* s if it is within
+    2s of the centre of its nearest window; s is the lower quartile of the RMS distances of its windows, unless it is given."""
+    mask, w = patch >= 0, found.windows
+    noise = w.rms[0][mask].quantile(.25).item() if noise is None else float(noise)
+    return dict(foreground_pixels=int(mask.sum()), consistent=found.share[0].item(),
+                consistent_foreground=found.holds[0][mask].double().mean().item(), noise=noise,
+                consistent_with_noise=(found.gap[0][mask] <= 1/255 + 2*noise).double().mean().item(),
+                mean_gap=found.gap[0][mask].mean().item(), nearest_window_distance=w.rms[0][mask].mean().item(),
+                patches=int(patch.max()) + 1, largest_patch=int(patch[mask].bincount().max()))
+
+# %% ../../nbs/library/measure/provenance.ipynb #84edea72
+def image_patches(
+    x: Tensor, # [C,H,W] an image
+    found: Consistency, # what was found for it
+) -> Tensor: # [H,W] number of each pixel's patch, −1 in the background
+    "The patches of an image's foreground, or of all of it where everything is dark."
+    mask = foreground(x[None])[0]
+    return patches(found.windows.image[0], found.windows.place[0], mask if mask.any() else torch.ones_like(mask))
+
+# %% ../../nbs/library/measure/provenance.ipynb #8cb235c5
+def distances_among(
+    images: Tensor, # [N,C,H,W] training images
+    most: int = 200, # how many of them are asked
+) -> Tensor: # [n] RMS distance of each to the nearest other one
+    "How near training images are to each other."
+    if len(images) < 2: return images.new_empty(0)
+    asked = torch.linspace(0, len(images) - 1, min(most, len(images))).long().unique()
+    others = torch.arange(len(images)) != asked[:, None]
+    return nearest_image(images[asked], images, others.to(images.device))[0]
+
+# %% ../../nbs/library/measure/provenance.ipynb #d2a41aab
+def null_facts(
+    machine: Machine, # whose dictionary
+    images: Tensor, # [N,C,H,W] its training images of the class
+    k: int|None, # window width
+    n: int, # how many of them
+    progress: bool = False, # show a bar, if it takes longer than two seconds
+) -> list[dict]: # `image_facts` of each
+    "What training images look like to the machine that does not have them."
+    if n and n >= len(images): raise CreativityError(f'null={n} training images cannot be left out of {len(images)}')
+    asked, out = torch.linspace(0, len(images) - 1, n).long().tolist(), []
+    for i in tqdm(asked, 'control', delay=2, leave=False, disable=not progress):
+        rest = type(machine)(torch.cat([images[:i], images[i + 1:]]), schedule=machine.schedule, **({} if machine.scales is None else dict(scales=machine.scales)))
+        found = consistency(images[i], rest, k, margin=False)
+        out.append(image_facts(found, image_patches(images[i], found)))
+    return out
+
+# %% ../../nbs/library/measure/provenance.ipynb #68eb3722
+def verdict(
+    facts: dict, # of an image: `image_facts`, `nearest_image`, `nearest_image_distance`, `sources`
+    among: Tensor, # [n] distances of training images to each other
+    null: list[dict], # as from `null_facts`
+) -> str: # one line
+    """Copy, mosaic or new, and compared with what.
+
+    A copy is nearer to a training image than half the distance that one in twenty of them has to another. A mosaic has windows that are nearer to the
+    training windows than those of any control. Either is wrong for an image of the same kind with a chance of at most 1 in n + 1 (n controls)."""
+    d, i = facts['nearest_image_distance'], facts['nearest_image']
+    if len(among) and d < among.quantile(.05).item()/2:
+        return f'a copy of training image {i}: at {d:.3f}, where one in twenty of them is within {among.quantile(.05).item():.3f} of another'
+    if not null: return 'no copy of a training image; whether a mosaic was not compared with controls'
+    windows, mine = [n['nearest_window_distance'] for n in null], facts['nearest_window_distance']
+    if mine < min(windows):
+        return (f'a mosaic of {facts["sources"]} training images: its windows lie at {mine:.3f} from theirs, '
+                f'those of {len(null)} real images at {min(windows):.3f} or more')
+    return (f'new: its windows lie at {mine:.3f} from those of the training images, '
+            f'those of {len(null)} real images at {min(windows):.3f} to {max(windows):.3f}')
+
+# %% ../../nbs/library/measure/provenance.ipynb #aeb80ddb
 def explain(
     image: Tensor, # [C,H,W] in [-1,1]
     machine: Machine, # whose dictionary: IS, LS, ELS or bbELS
     k: int|None = None, # window width; default: the machine's at t = 0
     label: int|None = None, # only training images of this class
+    null: int = 0, # so many training images are the control for windows; each takes as long as the image itself
+    noise: float|None = None, # of the image; None: estimated
     progress: bool = False, # show a bar, if it takes longer than two seconds
-) -> Explanation: # provenance, consistency and novelty
-    "Where an image comes from, in the eyes of a machine; ValueError for an image that does not fit it."
+) -> Explanation: # provenance, consistency, novelty, and a verdict
+    "Where an image comes from, in the eyes of a machine; one line for an image that does not fit it."
     if not isinstance(image, Tensor) or image.shape != machine.shape:
         raise CreativityError(f'image must be a tensor of shape {list(machine.shape)}, got {list(getattr(image, "shape", []))}')
-    found, mask = consistency(image, machine, k, label, margin=False, progress=progress), foreground(image[None])[0]
-    if not mask.any(): mask = torch.ones_like(mask)
-    w, data = found.windows, machine.images[machine.order.argsort()]
+    found = consistency(image, machine, k, label, margin=False, progress=progress)
+    patch, data = image_patches(image, found), machine.images[machine.order.argsort()]
     chosen = machine.order[machine.dictionary(label)]
     distance, which = nearest_image(image[None], data[chosen])
-    which, patch = chosen[which[0]], patches(w.image[0], w.place[0], mask)
-    ids, counts = w.image[0][mask].unique(return_counts=True)
+    ids, counts = found.windows.image[0][patch >= 0].unique(return_counts=True)
     order = counts.argsort(descending=True, stable=True)
-    facts = dict(version=creativity.__version__, machine=type(machine).__name__, training_images=len(chosen), k=machine.width(0., k),
-                 foreground_pixels=int(mask.sum()), consistent=found.share[0].item(),
-                 consistent_foreground=found.holds[0][mask].double().mean().item(), mean_gap=found.gap[0][mask].mean().item(),
-                 nearest_image=int(which), nearest_image_distance=distance[0].item(), nearest_window_distance=w.rms[0][mask].mean().item(),
-                 sources=len(ids), patches=int(patch.max()) + 1, largest_patch=int(patch[mask].bincount().max()),
+    facts = dict(version=creativity.__version__, machine=type(machine).__name__, training_images=len(chosen),
+                 k=machine.width(0., k), **image_facts(found, patch, noise), nearest_image=int(chosen[which[0]]),
+                 nearest_image_distance=distance[0].item(), sources=len(ids),
                  source_pixels={int(i): int(n) for i, n in zip(ids[order], counts[order], strict=True)})
-    return Explanation(image, found, patch, data[which], facts)
+    controls = null_facts(machine, data[chosen], k, null, progress)
+    facts |= dict(verdict=verdict(facts, distances_among(data[chosen]), controls), null=controls)
+    return Explanation(image, found, patch, data[chosen[which[0]]], facts)
 
 # %% ../../nbs/library/measure/provenance.ipynb #ee26dddb
 def explain_figure(

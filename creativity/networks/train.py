@@ -347,8 +347,9 @@ def train_command(
 ) -> str: # a shell command, or several: one for each number of steps that was planned on the way
     "What trains this network again; a comment names what only Python can say."
     r, how, first = state['recipe'], state.get('how', {}), state.get('begin', {}).get('name')
+    named = (how.get('data') or state['data']['name']) in SETS
     plans = state.get('plans') or [[0, state['recipe']['steps']]]
-    words = [f'creativity train --data {shlex.quote(how.get("data") or state["data"]["name"])}', how.get('subset') and '--subset',
+    words = [f'creativity train --data {shlex.quote(how.get("data") or state["data"]["name"])}', named and not how.get('subset') and '--full',
              f'--arch {state["arch"]} --preset {preset}', not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
              f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}', r.get('high_noise') and f'--high-noise {r["high_noise"]}',
              how.get('device') and f'--device {how["device"]}']

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['garment_box', 'erase_limb', 'paste_limb', 'edits', 'study_pair', 'state_at', 'make_seed', 'whole_flows',
-           'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'stored_study', 'wrong',
-           'influence', 'main']
+           'finish_seeds', 'histogram', 'count_real', 'study_garment', 'run_study', 'influence']
 
 # %% ../../nbs/studies/limbs.ipynb #09112683
 from collections.abc import Sequence
@@ -18,11 +17,9 @@ from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
-import creativity
 from ..data.find import load
 from ..data.images import to_uint8
 from ..diffusion import Denoiser, sample, samples, seed_noise
-from ..files import asset, read_json, write_json
 from ..machines.mix import with_scales
 from ..machines.whole import ISMachine
 from ..machines.widths import calibrated_scales
@@ -31,7 +28,6 @@ from ..measure.limbs import Garment, count_made, garments, limbs
 from ..measure.pair import fingerprint
 from ..networks.card import load_network
 from ..runs import open_run
-from .command import study_command
 
 # %% ../../nbs/studies/limbs.ipynb #53f642cf
 def garment_box(
@@ -189,35 +185,17 @@ def study_garment(
 
 # %% ../../nbs/studies/limbs.ipynb #51b30c57
 def run_study(
-    garment: str = 'all', # class, or all three
-    seeds: int = 200, # seeds of each garment
+    label: str|None = None, # Trouser, Pullover or Dress
+    seeds: int = 200, # of each garment
     images: int = 50, # training images of each machine
-    out: str = 'out/limbs', # folder of finished seeds; a study that was stopped goes on there
-    result: str = 'limbs.json', # where the counts go
-) -> None:
-    "Count limbs in real images and in what network and machines make of many seeds; 2 to 5 s for each seed and garment."
-    if seeds < 1: raise CreativityError(f'seeds must be at least 1, got {seeds}')
-    names = list(garments) if garment == 'all' else [garment]
+    out: Path = Path('out/limbs'), # for the result, and for finished seeds: a study that was stopped goes on there
+) -> dict: # ready for JSON
+    "Count limbs in real images and in what network and machines make of many seeds; 2 to 5 s for a seed and garment."
+    names = [label] if label else list(garments)
     for name in names: study_pair(images, name) # refuse before long work
-    rows = {name: study_garment(name, seeds, images, Path(out)) for name in names}
-    facts = dict(command=f'python -m creativity.limbs --garment {garment} --seeds {seeds} --images {images}', version=creativity.__version__,
-                 torch=torch.__version__, network='fashion_mnist-resnet', scales=calibrated_scales('fashion_mnist-resnet'), steps=20, late=6,
-                 seeds=seeds, images=images, garments=rows)
-    write_json(Path(result), facts, indent=None)
-    print(f'wrote {result}')
-
-# %% ../../nbs/studies/limbs.ipynb #c872b031
-def stored_study() -> dict: # as `run_study` writes it
-    "The stored result of `python -m creativity.limbs`."
-    return read_json(asset('limbs.json'))
-
-# %% ../../nbs/studies/limbs.ipynb #e05798fb
-def wrong(
-    counts: str, # digits, one for each image
-    normal: int, # what is right
-) -> tuple[int, int]: # how many are wrong, of how many
-    "Wrong counts in a string of digits."
-    return sum(int(c) != normal for c in counts), len(counts)
+    rows = {name: study_garment(name, seeds, images, out) for name in names}
+    return dict(network='fashion_mnist-resnet', scales=calibrated_scales('fashion_mnist-resnet'), steps=20, late=6,
+                seeds=seeds, images=images, garments=rows)
 
 # %% ../../nbs/studies/limbs.ipynb #6cb7c2d0
 def influence(
@@ -234,13 +212,3 @@ def influence(
     pair = torch.cat([a, torch.cat([a[..., :half], b[..., half:]], 3)])
     ends = [sample(with_scales(machine, k), pair, late, label, start=late/steps, progress=False) for k in widths]
     return np.stack([(y[1] - y[0]).abs().mean((0, 1))[:half].flip(0).numpy() for y in ends])
-
-# %% ../../nbs/studies/limbs.ipynb #01b326be
-def main(
-    argv: list[str]|None = None, # command line; None: of this process
-) -> None:
-    "`python -m creativity.limbs --seeds 200 --images 50 --out out/limbs --result limbs.json`; an error is one line and exit code 2."
-    study_command(run_study, 'limbs', argv)
-
-
-if __name__ == '__main__' and '__file__' in globals(): main()

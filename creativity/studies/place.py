@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['times', 'switches', 'dependences', 'local_machines', 'step_agreement', 'study_images', 'study_network', 'count_limbs',
-           'run_study', 'stored_study', 'main']
+           'run_study']
 
 # %% ../../nbs/studies/place.ipynb #cedccf48
 from collections.abc import Sequence
@@ -15,11 +15,9 @@ from ..errors import CreativityError
 from torch import Tensor
 from tqdm import tqdm
 
-import creativity
 from ..data.find import load
 from ..data.images import Images, to_uint8
 from ..diffusion import Denoiser, add_noise, sample, samples, seed_noise
-from ..files import asset, read_json, write_json
 from ..machines.mix import Switch
 from ..machines.widths import calibrated_networks, calibrated_scales
 from ..machines.windows import BBELSMachine, LSMachine
@@ -28,7 +26,6 @@ from ..measure.limbs import count_made, garments
 from ..measure.place import place_dependence
 from ..metrics import scores
 from ..networks.card import Network, load_network
-from .command import study_command
 
 # %% ../../nbs/studies/place.ipynb #89bd48d9
 times = (.05, *(i/10 for i in range(1, 10)), .95)
@@ -127,36 +124,18 @@ def run_study(
     networks: str = 'fashion_mnist-unet,fashion_mnist-resnet,mnist-unet,mnist-resnet', # names in the package
     seeds: int = 12, # seed ids from 0
     images: int = 1000, # training images of a class, or of all where there are no classes
-    full: bool = False, # from the full sets in the cache
+    full: bool = False, # for the machines' dictionaries
     limb_seeds: int = 200, # seeds whose limbs are counted
-    out: str = 'out/place', # folder for finished seeds
-    result: str = 'place.json', # where the numbers go
-) -> None:
-    "Ask networks whether they know the place, and machines that do or do not; with 1,000 images half a minute for a seed and network."
-    if min(seeds, limb_seeds) < 1: raise CreativityError(f'seeds must be at least 1, got {min(seeds, limb_seeds)}')
+    out: Path = Path('out/place'), # for the result, and for finished seeds
+) -> dict: # ready for JSON
+    """Ask networks whether they know the place, and machines that do or do not.
+
+    With 1,000 images half a minute for a seed and a network."""
     chosen = {n: load_network(n) for n in networks.split(',')}
     if any(n.net.args['padding'] != 'zeros' for n in chosen.values()): raise CreativityError('the networks must be zero-padded')
     for net in chosen.values(): study_images(net, images, full) # refuse before long work
-    rows = {n: study_network(n, seeds, images, full, Path(out)/f'{n}-{images}') for n in chosen}
+    rows = {n: study_network(n, seeds, images, full, out/f'{n}-{images}') for n in chosen}
     dependence = {n: dependences(load_network(n)) for n in tqdm(calibrated_networks(), 'place', delay=2, leave=False)}
-    limbs = {n: {g: count_limbs(n, g, limb_seeds, machines='unet' in n) for g in garments} for n in ('fashion_mnist-unet', 'fashion_mnist-resnet')}
-    command = f'python -m creativity.place --networks {networks} --seeds {seeds} --images {images} --limb_seeds {limb_seeds}' + ' --full'*full
-    facts = dict(command=command, version=creativity.__version__, torch=torch.__version__, seeds=seeds, limb_seeds=limb_seeds, times=times,
-                 networks=rows, dependence=dependence, limbs=limbs)
-    write_json(Path(result), facts, indent=None)
-    print(f'wrote {result}')
-
-# %% ../../nbs/studies/place.ipynb #81741b82
-def stored_study() -> dict: # as `run_study` writes it
-    "The stored result of `python -m creativity.place`."
-    return read_json(asset('place.json'))
-
-# %% ../../nbs/studies/place.ipynb #7acd9883
-def main(
-    argv: list[str]|None = None, # command line; None: of this process
-) -> None:
-    "`python -m creativity.place --seeds 16 --images 1000 --full --result place.json`; an error is one line and exit code 2."
-    study_command(run_study, 'place', argv)
-
-
-if __name__ == '__main__' and '__file__' in globals(): main()
+    limbs = {n: {g: count_limbs(n, g, limb_seeds, machines='unet' in n) for g in garments}
+             for n in ('fashion_mnist-unet', 'fashion_mnist-resnet')}
+    return dict(seeds=seeds, limb_seeds=limb_seeds, times=times, networks=rows, dependence=dependence, limbs=limbs)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['work', 'window_logits', 'regions', 'textbook', 'textbook_els', 'textbook_ls', 'textbook_is', 'ceilings', 'bound_ns',
-           'time_of_width', 'interleaved', 'compare_ways', 'TextbookMachine', 'many', 'Bench', 'noisy', 'with_threads',
-           'bench', 'bench_table', 'bench_summary', 'plot_widths', 'plot_growth', 'bench_figure', 'stored_bench',
+           'time_of_width', 'interleaved', 'compare_ways', 'TextbookMachine', 'enough_images', 'Bench', 'noisy',
+           'with_threads', 'bench', 'bench_table', 'bench_summary', 'plot_widths', 'plot_growth', 'bench_figure',
            'bench_files']
 
 # %% ../../nbs/studies/speed.ipynb #ecc4874a
@@ -27,7 +27,7 @@ from ..data.find import load
 from ..diffusion import CosineSchedule, add_noise, sample, seed_noise
 from ..engine.plan import Plan
 from ..engine.stream import free_bytes
-from ..files import asset, read_json, write_figure, write_json, write_text
+from ..files import write_figure, write_json, write_text
 from ..machines.whole import ISMachine
 from ..machines.widths import published_scales
 from ..machines.windows import BBELSMachine, ELSMachine, LSMachine
@@ -217,7 +217,7 @@ class TextbookMachine(BBELSMachine):
         return torch.stack([textbook(q, self.images, a, sigma, self.width(t.item(), k)) for q in x])
 
 # %% ../../nbs/studies/speed.ipynb #872d04ac
-def many(
+def enough_images(
     images: Tensor, # [n,C,H,W]
     N: int, # how many are wanted
 ) -> Tensor: # [N,C,H,W]
@@ -244,7 +244,7 @@ class Bench:
 
     def width(self, machine, images, photo, k, t):
         "Rows for one machine and width: textbook, and each way of the engine."
-        if machine in ('LS', 'IS'): images = many(images, 10*len(images)) # a candidate costs a thousandth there: without more of them, one times the calls
+        if machine in ('LS', 'IS'): images = enough_images(images, 10*len(images)) # a candidate costs a thousandth there: without more of them, one times the calls
         x, ways = noisy(photo, t), self.ways(machine, images)
         schedule = next(iter(ways.values())).schedule
         a, sigma = schedule.a(t).item(), schedule.sigma(t).item()
@@ -279,7 +279,7 @@ class Bench:
         "Rows for bbELS against the number of images, the side, the batch and the threads; each against the first."
         run = lambda part, x: (partial(self.fast(part).denoise, x, t, k=k), self.fast(part).plan(k).pairs*len(part)*len(x))
         x, rows, threads = noisy(photo, t), [], torch.get_num_threads()
-        rows += compare_ways('N', {str(N): run(many(images, N), x) for N in sizes}, 1, k=k, t=t)
+        rows += compare_ways('N', {str(N): run(enough_images(images, N), x) for N in sizes}, 1, k=k, t=t)
         resized = {s: [F.interpolate(v, size=(s, s), mode='bilinear', antialias=True) for v in (images[:160], photo)] for s in (16, 32, 64)}
         rows += compare_ways('side', {str(s): run(v, noisy(p, t)) for s, (v, p) in resized.items()}, self.repeats, k=k, t=t)
         rows += compare_ways('B', {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}, self.repeats, k=k, t=t)
@@ -327,7 +327,7 @@ def bench(
         for k in tqdm(ks, f'widths, {data}', delay=2, leave=False):
             for machine in ('bbELS', 'ELS', 'LS'): rows += b.width(machine, images, photo, k, time_of_width(scales, k))
             rows += b.belief(images, photo, k, time_of_width(scales, k)) if data == 'cifar10' else []
-        rows += b.width('IS', images, photo, None, .5) + b.schedule(many(images, 5000) if full else images, scales)
+        rows += b.width('IS', images, photo, None, .5) + b.schedule(enough_images(images, 5000) if full else images, scales)
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
     return dict(version=creativity.__version__, torch=torch.__version__, machine=platform.processor() or platform.machine(),
@@ -415,11 +415,6 @@ def bench_figure(
     for ax, (what, label) in zip(axes[1], names, strict=True): plot_growth(ax, result['rows'], what, label)
     axes[1, 0].set_ylabel('seconds, bbELS, k = 5')
     return fig
-
-# %% ../../nbs/studies/speed.ipynb #897a106c
-def stored_bench() -> dict: # as from `bench`
-    "The stored result of `creativity bench`."
-    return read_json(asset('bench.json'))
 
 # %% ../../nbs/studies/speed.ipynb #44950907
 def bench_files(
