@@ -354,6 +354,20 @@ class _Transfer(Thread):
         except Exception as e: self.error = e # of the disk; told by the thread that waits
 
 # %% ../../nbs/library/data/sets.ipynb #86be14e1
+def _show(
+    bar: tqdm|None, # of this transfer; None: nothing has come yet
+    transfer: _Transfer, # that is going on, or has ended
+    size: int, # bytes in all
+    progress: bool, # show a bar?
+) -> tqdm|None: # the bar
+    "Move a progress bar, which begins with the first byte: before that there may be an error to tell."
+    if bar is None and transfer.done and progress:
+        name = transfer.url.rsplit('/', 1)[-1]
+        bar = tqdm(total=size, desc=name, unit='B', unit_scale=True)
+    if bar is not None: bar.update(transfer.done - bar.n)
+    return bar
+
+# %% ../../nbs/library/data/sets.ipynb #75b5b492
 def _download(
     url: str, # of the file
     f: BinaryIO, # where to
@@ -361,21 +375,19 @@ def _download(
     progress: bool, # a progress bar
 ) -> None:
     "Take a file that is known from a server, unless it comes too slowly, or not as it must be."
-    transfer, seen, since = _Transfer(url, f, known.size), 0, time.monotonic()
+    transfer, seen, since, bar = _Transfer(url, f, known.size), 0, time.monotonic(), None
     transfer.start()
-    name = url.rsplit('/', 1)[-1]
-    how = dict(unit='B', unit_scale=True, delay=.01, disable=not progress)
-    with tqdm(total=known.size, desc=name, **how) as bar: # nothing is shown before the first byte
-        try:
-            while transfer.is_alive():
-                transfer.join(.05)
-                if transfer.done > bar.n: bar.update(transfer.done - bar.n)
-                if time.monotonic() - since < _PATIENCE: continue
-                if transfer.done - seen < _LEAST*_PATIENCE and transfer.is_alive():
-                    raise CreativityError(f'sends fewer than {_LEAST:,} bytes a second')
-                seen, since = transfer.done, time.monotonic()
-            bar.update(transfer.done - bar.n)
-        finally: transfer.stopped = True
+    try:
+        while transfer.is_alive():
+            transfer.join(.05)
+            bar = _show(bar, transfer, known.size, progress)
+            if time.monotonic() - since < _PATIENCE: continue
+            if transfer.done - seen < _LEAST*_PATIENCE and transfer.is_alive():
+                raise CreativityError(f'sends fewer than {_LEAST:,} bytes a second')
+            seen, since = transfer.done, time.monotonic()
+    finally:
+        transfer.stopped = True
+        if bar is not None: bar.close()
     if transfer.error: raise transfer.error
     if transfer.hash.hexdigest() != known.sha256: raise _Altered('is cut off or altered')
 
