@@ -135,6 +135,63 @@ def test_images_bad_input(x, part):
     one_line(e, part)
 
 
+# --- one way to name images ------------------------------------------------------------------------------------------
+
+def test_images_and_tensors_pass_through():
+    d = load('fashion', n=30)
+    assert load(d) is d
+    for source in d.x, d.x.numpy().astype(np.float32), to_uint8(d.x), to_uint8(d.x).numpy():
+        if isinstance(source, np.ndarray) and source.dtype != np.uint8:
+            with pytest.raises(ValueError, match='give the range'): load(source)
+            assert torch.equal(load(source, range=(-1, 1)).x, d.x)
+        else: assert torch.equal(load(source).x, d.x)
+    assert load(d, label='Dress').y.tolist() == [3, 3, 3]
+    assert load(d, n=12).y.tolist() == [i % 10 for i in range(12)]
+    assert torch.equal(load(d, label=3, n=2).x, load('fashion', label='dress', n=2).x)
+    assert load(d, size=(16, 8)).x.shape == (30, 1, 16, 8)
+    for source in 3, None, [1, 2], dict(x=d.x):
+        with pytest.raises(ValueError, match='a name, a path, Images or a tensor') as e: load(source)
+        one_line(e)
+    with pytest.raises(ValueError, match='range=None') as e: load(3*d.x)
+    one_line(e, 'range=(-1, 1)', 'from -3 to 3')
+
+
+@pytest.mark.parametrize('empty', ['', '  ', 'a\0b'])
+def test_nothing_is_no_name(tmp_path, monkeypatch, empty):
+    "The empty string is not the current folder, though there are images in it."
+    Image.new('L', (8, 8)).save(tmp_path/'a.png')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='names no images') as e: load(empty)
+    one_line(e, 'mnist, fashion_mnist, cifar10')
+    assert len(load('.')) == 1
+
+
+def test_a_set_comes_before_a_folder_of_its_name(tmp_path, monkeypatch):
+    (tmp_path/'mnist').mkdir()
+    Image.new('L', (8, 8)).save(tmp_path/'mnist'/'a.png')
+    monkeypatch.chdir(tmp_path)
+    assert len(load('mnist')) == 5000
+    assert len(load('./mnist')) == len(load('./mnist', full=True)) == 1
+
+
+def test_what_is_not_there(tmp_path):
+    for source, error, part in (('imagenet', ValueError, 'no image set'), ('photos/', ValueError, 'no image set'),
+                                ('photos/cats', FileNotFoundError, 'does not exist'),
+                                (tmp_path/'a.npz', FileNotFoundError, 'does not exist')):
+        with pytest.raises(error, match=part) as e: load(source)
+        one_line(e)
+    (tmp_path/'a.mat').write_bytes(b'')
+    with pytest.raises(ValueError, match='neither a folder nor a whole zip'): load(tmp_path/'a.mat')
+    with pytest.raises(ValueError, match='for named sets'): load(tmp_path, 'test')
+
+
+def test_sets_that_are_not_square():
+    x = load('mnist', n=2, size=28).x
+    assert torch.equal(load('mnist', n=2, size=(28, 20)).x, x[..., 4:24])
+    assert load('cifar10', n=2, size=(16, 32)).x.shape == (2, 3, 16, 32)
+    assert torch.equal(load('mnist', n=2, size=(30, 34), resize='pad').x[..., 1:29, 3:31], x)
+
+
 # --- pictures ------------------------------------------------------------------------------------------------------
 
 def test_grid():

@@ -353,7 +353,9 @@ def from_range(
     if x.dtype == torch.float32 and (black, white) == (-1, 1): v = x
     else: v = x.double().sub(black).mul_(2).sub_(white - black).div_(white - black)
     if not (v.abs() <= 1 + 2e-5).all():
-        raise CreativityError(f'images do not lie in range={(black, white)}, or hold NaN')
+        low, high = (m.item() for m in x.double().aminmax())
+        raise CreativityError(f'images do not lie in range={(black, white)}, or hold NaN: they go '
+                              f'from {low:.4g} to {high:.4g}; range=None takes any values')
     return v.clamp(-1, 1).float()
 
 # %% ../../nbs/library/data/own.ipynb #c5d66064
