@@ -175,11 +175,11 @@ def paired_test(
     mine, theirs, again = np.asarray(a, float), np.asarray(b, float), _draws(len(a), n, seed)
     found = _skills(again, a, reference) - _skills(again, b, other)
     low, high = np.quantile(found, [(1 - level)/2, (1 + level)/2])
-    wrong_side = min((found <= 0).sum(), (found >= 0).sum())
+    wrong_side = min(int((found <= 0).sum()), int((found >= 0).sum()))
     return PairedTest(share=float((mine < theirs).mean() + (mine == theirs).mean()/2),
                       difference=skill(a, reference) - skill(b, other),
                       low=float(low), high=float(high),
-                      p=min(1., 2*(int(wrong_side) + 1)/(n + 1)))
+                      p=min(1., 2*(wrong_side + 1)/(n + 1)))
 
 # %% ../nbs/library/metrics.ipynb #3375a834
 def holm(
@@ -217,7 +217,8 @@ def contingency(
         raise CreativityError('there must be equally many counts, at least one, '
                               f'got {len(a)} and {len(b)}')
     table = np.zeros((most + 1, most + 1), int)
-    for i, j in zip(a, b, strict=True): table[min(int(i), most), min(int(j), most)] += 1
+    rows, columns = ([min(int(v), most) for v in counts] for counts in (a, b))
+    np.add.at(table, (rows, columns), 1)
     return table
 
 # %% ../nbs/library/metrics.ipynb #ff1c8888

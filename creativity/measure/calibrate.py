@@ -138,27 +138,28 @@ def calibration(
     progress: bool = True, # show a bar
 ) -> Calibration: # the whole record
     "Compare the noise predictions of a network and of a machine at all widths, along its flow."
-    widths, both = _candidates(machine, widths), dict(network=network, machine=machine)
+    candidates, both = _candidates(machine, widths), dict(network=network, machine=machine)
     shape = check_together(both)
     if steps < 1: raise CreativityError(f'steps must be at least 1, got {steps}')
     own = isinstance(seeds, Tensor)
-    ids = list(range(len(seeds))) if own else seed_ids(seeds)
+    ids = list(range(len(seeds))) if isinstance(seeds, Tensor) else seed_ids(seeds)
     if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
     noise = start_noise(network, seeds, shape=shape)
     labels = spread_labels(network, ids, label, [machine])
     check_labels(both, labels)
     known = labels[0] if labels and label is not None else None
-    facts = _facts(network, machine, widths, steps, known)
-    run = open_run(out, facts, dict(cosines=('float64', (steps, len(widths)))))
+    facts = _facts(network, machine, candidates, steps, known)
+    run = open_run(out, facts, dict(cosines=('float64', (steps, len(candidates)))))
     warning, found = look_at(network, [machine]), []
-    classes = labels or [None]*len(ids)
+    classes: list[int|None] = list(labels) if labels else [None]*len(ids)
     bar = tqdm(ids, 'calibrate', unit='seed', disable=not progress, delay=2)
     for i, c, x in zip(bar, classes, noise.split(1), strict=True):
-        def make(x=x, c=c): return dict(cosines=seed_cosines(network, machine, x, widths, steps, c))
+        def make(x=x, c=c):
+            return dict(cosines=seed_cosines(network, machine, x, candidates, steps, c))
         found.append(run.finish(i, make, label=c, noise=_crc_of(x) if own else None)['cosines'])
     record = run.record() | dict(seeds='noise' if own else ids)
     if warning: record['warning'] = warning
-    return Calibration(widths, np.stack(found), classes, record)
+    return Calibration(candidates, np.stack(found), classes, record)
 
 def _crc_of(x):
     "A checksum of noise that a user gave."

@@ -126,8 +126,8 @@ class Comparison:
 
     def test(self, a: str, b: str) -> PairedTest:
         "Does `a` predict better than `b`? Seeds won, difference in skill, its interval, p."
-        mse = [self._of(n, 'mse') for n in (a, b)]
-        return paired_test(*mse, self.reference(a), self.reference(b))
+        return paired_test(self._of(a, 'mse'), self._of(b, 'mse'), self.reference(a),
+                           self.reference(b))
 
     def tests(self) -> dict[tuple[str, str], tuple[PairedTest, float]]:
         "All pairs of machines, the better one first: `test`, and its p after Holm's correction."

@@ -94,7 +94,9 @@ def wiener_flows(
     flows: Mapping[str, Flow], # 'network', and the machines that are compared with it
 ) -> tuple[dict[str, Flow], dict[str, str]]: # filters by name; machine -> its filter's name
     "Wiener's filters of all dictionaries in use."
-    filters, name_of, known = {}, {}, {}
+    filters: dict[str, Flow] = {}
+    name_of: dict[str, str] = {}
+    known: dict[tuple, str] = {}
     for name, flow in flows.items():
         machine = machine_inside(flow.denoiser)
         if name == 'network' or machine is None: continue
@@ -117,7 +119,7 @@ class LowPass(Denoiser):
         self.schedule, self.shape, self.device = like.schedule, like.shape, like.device
         self.mean, self.spread, self.blur = mean, spread, blur
 
-    def denoise(self, x, t, label=None):
+    def denoise(self, x, t, label=None, **kwargs):
         "The blurred image [B,C,H,W], at any `t`."
         width = self.blur or max(x.shape[-2:])/16
         at = torch.arange(-int(3*width) - 1, int(3*width) + 2, dtype=x.dtype, device=x.device)
@@ -148,8 +150,8 @@ def other_data(
     given = (data.x, data.y) if isinstance(data, Images) else (data,)
     machine_of = _rebuilt(type(machine), machine, *given)
     if machine_of.shape != machine.shape:
-        raise CreativityError(f'null_data must hold images of shape {tuple(machine.shape)}, '
-                              f'got {tuple(machine_of.shape)}')
+        raise CreativityError(f'null_data must hold images of shape {machine.shape}, '
+                              f'got {machine_of.shape}')
     told = labels is not None and set(labels) <= set(classes_of(machine_of))
     return machine_of, told
 

@@ -83,10 +83,11 @@ def fingerprint(
     checksum; and of all but machines a `probe`.
     """
     facts = dict(kind=type(denoiser).__name__, schedule=denoiser.schedule.to_dict())
+    size = shape or denoiser.shape
     if isinstance(denoiser, Machine): facts |= _machine_facts(denoiser)
-    elif shape or denoiser.shape:
+    elif size:
         asked = _known_class(denoiser) if label is None else label
-        facts |= dict(probe=probe(denoiser, shape or denoiser.shape, asked))
+        facts |= dict(probe=probe(denoiser, size, asked))
     net = getattr(denoiser, 'net', getattr(denoiser, 'f', None))
     if isinstance(net, nn.Module):
         name = getattr(denoiser, 'card', {}).get('name')
