@@ -1,6 +1,6 @@
 """The analytic theory of creativity in convolutional diffusion models: `creativity.<name>` loads a name when it is used."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from importlib import import_module
 from typing import TYPE_CHECKING
