@@ -491,7 +491,15 @@ def ddim(denoiser, x, x0, t, s, label=None, fresh=None):
     return a*x0 + sigma*noise_from_x0(x, x0, *levels(denoiser.schedule, x, t))
 
 # %% ../nbs/library/diffusion.ipynb #b2f527f3
-def ddpm(denoiser, x, x0, t, s, label=None, fresh=None):
+def ddpm(
+    denoiser, # whose `variance` says which noise
+    x, # [B,C,H,W] at t
+    x0, # its clean image, as predicted
+    t, # from this time
+    s, # to this one
+    label=None, # as the denoiser takes it
+    fresh=None, # gives new noise of x's shape
+):
     "The same, with as much noise drawn anew as keeps every marginal right (Ho et al. 2020)."
     if denoiser.variance == 'learned':
         raise CreativityError(
