@@ -339,7 +339,7 @@ def test_compare(run, tmp_path):
     assert code == 0
     names = ['table.txt', 'table.json', 'grid.png', 'scatter.png']
     assert out.splitlines()[-1] == 'wrote ' + ', '.join(f'c/{n}' for n in names)
-    assert files(tmp_path/'c') == sorted([*names, 'comparison.json', 'seed_000000.npz', 'seed_000001.npz'])
+    assert files(tmp_path/'c') == sorted([*names, 'run.json', 'seed_000000.npz', 'seed_000001.npz'])
     first = Path('c/seed_000000.npz').stat().st_mtime_ns
     assert run(line)[1] == out
     assert Path('c/seed_000000.npz').stat().st_mtime_ns == first

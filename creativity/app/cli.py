@@ -7,8 +7,9 @@ __all__ = ['app', 'studies', 'top', 'wrote', 'read_device', 'read_size', 'read_i
            'run_demo', 'read_label', 'sample_files', 'SampleJob', 'run_sample', 'sample_machine', 'sample_network',
            'read_network', 'start_ranks', 'end_ranks', 'sample_as_rank', 'shared_images', 'read_class', 'run_data',
            'list_data', 'run_dictionary', 'run_bench', 'train_end', 'run_train', 'machine_images', 'run_calibrate',
-           'network_name', 'is_subset', 'network_scales', 'machine_title', 'run_compare', 'run_table1', 'study_titles',
-           'study_example', 'Studies', 'study', 'run_course', 'read_image', 'read_sample', 'run_explain', 'machine_at']
+           'network_name', 'is_subset', 'network_scales', 'machine_title', 'other_set', 'run_compare', 'run_table1',
+           'study_titles', 'study_example', 'Studies', 'study', 'run_course', 'read_image', 'read_sample',
+           'run_explain', 'machine_at']
 
 # %% ../../nbs/library/app/cli.ipynb #a4348835
 import ast
@@ -590,6 +591,16 @@ def machine_title(
     "A machine's name in tables."
     return kind.__name__.removesuffix('Machine').replace('BBELS', 'bbELS')
 
+# %% ../../nbs/library/app/cli.ipynb #0c5e7e01
+def other_set(
+    d: 'Images', # training images
+) -> 'Images|None': # of another set of the same shape; None: the package has none
+    "Images of another kind, for one of the nulls of a comparison."
+    from creativity.data.find import load
+    name = 'mnist' if d.name == 'fashion_mnist' else 'fashion_mnist'
+    if tuple(d.x.shape[1:]) != (1, 32, 32): return None
+    return load(name, n=min(len(d), 1000))
+
 # %% ../../nbs/library/app/cli.ipynb #2d8119fb
 @command(app, 'creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --n 300 --seeds 8 --out out/compare')
 def run_compare(
@@ -604,6 +615,7 @@ def run_compare(
     seed: int = 0, # of the noise
     steps: int = 20, # of the machines
     network_steps: int = 150, # of the network
+    no_nulls: bool = False, # leave out those who know nothing of the theory
     device: str = 'cpu', # for the work
     out: Path = Path('out/compare'), # for table and figures, and the finished seeds
 ):
@@ -620,7 +632,8 @@ def run_compare(
     check_room(seeds*(1 + len(kinds)), net.shape)
     y = d.y if net.num_classes else None
     made = {machine_title(kind): kind(d.x.to(net.device), y, net.schedule, widths) for kind in kinds}
-    c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out)
+    c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out,
+                nulls=not no_nulls, null_data=None if no_nulls else other_set(d))
     print(c)
     say(note)
     facts = dict(network=network, data=d.name, subset=is_subset(d.name, data, full), images=len(d), scales=widths)
