@@ -6,6 +6,7 @@
 __all__ = ['image_grid', 'show_images', 'save_grid']
 
 # %% ../../nbs/library/data/show.ipynb #47e67a36
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..errors import CreativityError
 from PIL import Image
 from torch import Tensor
 
-from .images import to_uint8
+from .images import Images, to_uint8
 from ..files import write_atomic
 
 # %% ../../nbs/library/data/show.ipynb #25ff485e
@@ -28,7 +29,8 @@ def image_grid(
 ) -> np.ndarray: # uint8 [H',W',3], white where there is no image
     "Images side by side in one picture."
     N, C, H, W = x.shape
-    if C not in (1, 3): raise CreativityError(f'only images of 1 or 3 channels can be shown, not {C}')
+    if C not in (1, 3):
+        raise CreativityError(f'only images of 1 or 3 channels can be shown, not {C}')
     rows, ncols = ceil(N/ncols), min(N, ncols)
     out = np.full((rows*(H + gap + top) - gap, ncols*(W + gap) - gap, 3), 255, np.uint8)
     for i, u in enumerate(to_uint8(x).permute(0, 2, 3, 1).numpy()):
@@ -38,28 +40,37 @@ def image_grid(
 
 # %% ../../nbs/library/data/show.ipynb #510790a4
 def show_images(
-    x: Any, # [N,C,H,W] or [C,H,W], or an `Images`
+    x: 'Tensor|Images', # [N,C,H,W] or [C,H,W]
     ncols: int = 8, # images in a row
-    titles: list|None = None, # one an image
-    figsize: tuple|None = None, # inches; default: 7 wide
+    titles: Sequence|None = None, # one an image
+    figsize: tuple[float, float]|None = None, # inches; default: 7 wide
     ax: plt.Axes|None = None, # draw here instead of in a new figure
 ) -> plt.Axes: # the axes drawn in
     "Draw images in a grid, each with its title above it."
-    x = getattr(x, 'x', x)
-    x = x[None] if x.ndim == 3 else x
+    x = _batch(x)
     ncols, (H, W) = min(len(x), ncols), x.shape[2:]
-    width = ax.get_window_extent().width/ax.figure.dpi if ax else (figsize or (7,))[0]
+    width = ax.get_position().width*ax.figure.get_figwidth() if ax else (figsize or (7,))[0]
     titles = [] if titles is None else [str(s) for s in titles]
     lines = max((s.count('\n') + 1 for s in titles), default=0)
     gap, top = max(1, W//16), ceil(ncols*W*.19*lines/width)
     grid = image_grid(x, ncols, gap, top)
-    if ax is None: ax = plt.subplots(figsize=figsize or (7, 7*grid.shape[0]/grid.shape[1]), layout='constrained')[1]
+    if ax is None:
+        figsize = figsize or (7, 7*grid.shape[0]/grid.shape[1])
+        ax = plt.subplots(figsize=figsize, layout='constrained')[1]
     ax.imshow(grid, interpolation='nearest')
     ax.axis('off')
     for i, s in enumerate(titles):
-        r, c = top + i//ncols*(H + gap + top), i % ncols*(W + gap)
-        ax.text(c + W/2 - .5, r - 1, s, ha='center', va='bottom', fontsize=9)
+        row, column = top + i//ncols*(H + gap + top), i % ncols*(W + gap)
+        ax.text(column + W/2 - .5, row - 1, s, ha='center', va='bottom', fontsize=9)
     return ax
+
+# %% ../../nbs/library/data/show.ipynb #bda45613
+def _batch(
+    x: 'Tensor|Images', # [N,C,H,W] or [C,H,W]
+) -> Tensor: # [N,C,H,W]
+    "One image or many, as a batch."
+    held = x.x if isinstance(x, Images) else x
+    return held[None] if held.ndim == 3 else held
 
 # %% ../../nbs/library/data/show.ipynb #71e05bd4
 def save_grid(
@@ -70,6 +81,6 @@ def save_grid(
 ) -> Path: # `path`
     "Write images side by side into a PNG file, enlarged without smoothing."
     if Path(path).suffix.lower() != '.png': raise CreativityError(f'{path} must end in .png')
-    x = getattr(x, 'x', x)
-    im = Image.fromarray(image_grid(x[None] if x.ndim == 3 else x, ncols, gap=2))
-    return write_atomic(path, lambda f: im.resize((im.width*scale, im.height*scale), Image.Resampling.NEAREST).save(f, 'png'))
+    im = Image.fromarray(image_grid(_batch(x), ncols, gap=2))
+    im = im.resize((im.width*scale, im.height*scale), Image.Resampling.NEAREST)
+    return write_atomic(path, lambda f: im.save(f, 'png'))
