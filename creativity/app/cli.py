@@ -410,11 +410,14 @@ def run_dictionary(
     n: int|None = None, # of the images
     full: bool = False, # of a set
     versions: int = 1, # of each image of a named set: mirrored and moved ones
+    skip_unreadable: bool = False, # leave out image files that cannot be read right
+    background: str|None = None, # colour behind transparent images; white when left out
     out: Path = Path('out/dictionary'), # for the dictionary; one that is there is replaced
 ):
     "Write a dictionary that need not fit into memory."
     from creativity.data.find import make_dictionary
-    d = make_dictionary(out, data, read_size(size), grey, full, versions, n, label)
+    more = dict(n=n, label=label, skip=skip_unreadable, background=background)
+    d = make_dictionary(out, data, read_size(size), grey, full, versions, **more)
     print(d)
     wrote([d.folder/'images.npy', d.folder/'dictionary.json'])
 

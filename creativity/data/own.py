@@ -232,7 +232,7 @@ def _one_by_one(
     if bad: _tell_bad(files, bad, skip and good > 0)
     if seen and how['background'] is None:
         warnings.warn(f'{seen} of the images in {files.path} are transparent and were laid on '
-                      'white; background= or --background takes another colour', stacklevel=4)
+                      'white; background= takes another colour', stacklevel=4)
 
 # %% ../../nbs/library/data/own.ipynb #36bc3244
 def _tell_bad(
@@ -245,7 +245,8 @@ def _tell_bad(
     report = (f'{len(bad)} of {len(files)} files in {files.path} cannot be read right: '
               f'{", ".join(bad[:5])}{more}')
     if skip: warnings.warn(report, stacklevel=5)
-    else: raise CreativityError(f'{report}; skip=True or --skip-unreadable leaves them out')
+    else: raise CreativityError(f'{report}; skip=True, or creativity dictionary '
+                                '--skip-unreadable, leaves them out')
 
 # %% ../../nbs/library/data/own.ipynb #df73e13f
 def load_folder(

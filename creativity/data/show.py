@@ -69,7 +69,7 @@ def _batch(
     x: 'Tensor|Images', # [N,C,H,W] or [C,H,W]
 ) -> Tensor: # [N,C,H,W]
     "One image or many, as a batch."
-    held = x.x if isinstance(x, Images) else x
+    held = x if isinstance(x, Tensor) else x.x
     return held[None] if held.ndim == 3 else held
 
 # %% ../../nbs/library/data/show.ipynb #71e05bd4
