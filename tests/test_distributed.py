@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +15,15 @@ from PIL import Image
 
 from creativity.data.disk import moved, open_dictionary, write_dictionary
 from creativity.data.find import load, make_dictionary
-from creativity.data.images import Images, from_uint8
+from creativity.data.images import from_uint8
+from creativity.data.store import TensorStore
 from creativity.diffusion import add_noise, sample, seed_noise
-from creativity.machines.shared import finished, machine_on, meet, same_run, seed_file, seed_group
+from creativity.machines.shared import finished, meet, same_run, seed_file, seed_group, share
 from creativity.machines.whole import ESMachine, ISMachine
-from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
 from creativity.studies.growth import step_cost
+
+HERE = Path(__file__).resolve().parent
 
 
 def make(folder, n=40, labels=(12, 1, 27)):
@@ -41,15 +46,16 @@ def query(d, t, seed=0):
 def test_on_disk_as_in_memory(tmp_path, kind, t, label):
     d = make(tmp_path/'d')
     y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.class_slices.items()])
-    a, b, x = machine_on(kind, d, piece_bytes=1000), kind(d.read(0, 40), y), query(d, t)
-    p, q = (m.belief(x, t, label=label, k=5) for m in (a, b))
+    a, b, x = kind(replace(d, piece_bytes=4000)), kind(d.read(0, 40), y), query(d, t)
+    widths = {'k': 5} if kind.windowed else {}
+    p, q = (m.belief(x, t, label=label, **widths) for m in (a, b))
     torch.testing.assert_close(p.mean, q.mean, atol=1e-4, rtol=0)
     torch.testing.assert_close(p.entropy, q.entropy, atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(p.log_evidence, q.log_evidence, atol=2e-2, rtol=1e-5)
     clear = q.weight > .6
     assert (p.image == q.image)[clear].all()
-    assert repr(a).startswith(f'Shared{kind.__name__}(40 images')
-    with pytest.raises(ValueError, match='label 9 is not in the data'): a.denoise(x, t, label=9, k=5)
+    assert repr(a) == f'{kind.__name__}(40 images 1×12×12, 3 classes)'
+    with pytest.raises(ValueError, match='label 9 is not in the data'): a.denoise(x, t, label=9, **widths)
 
 
 def test_rivals_in_different_pieces_are_doubted_together():
@@ -61,9 +67,9 @@ def test_rivals_in_different_pieces_are_doubted_together():
         twin[:, :, 16, 16] = -base[:, :, 16, 16]
         q = a*other
         q[:, :, 16, 16] = a*(base + twin)[:, :, 16, 16]/2
-        m = machine_on(LSMachine, Images(torch.cat([base, twin])), piece_bytes=1)
+        m = LSMachine(TensorStore(torch.cat([base, twin]), most=1))
         truth = LSMachine(torch.cat([base, twin]).double()).denoise(q.double(), .02, k=17)
-        once, = m.merged(q, m.images, 17, [a], [sigma], False)
+        once, = Machine.class_sums(m, q, None, 17, [a], [sigma], False)
         assert (once.num/once.z - truth[0]).abs().max() > 1e-3
         torch.testing.assert_close(m.denoise(q, .02, k=17).double(), truth, atol=1e-5, rtol=0)
 
@@ -123,7 +129,7 @@ def test_bad_sources(tmp_path):
     np.save(tmp_path/'floats.npy', np.zeros((2, 8, 8)))
     (tmp_path/'other').mkdir()
     (tmp_path/'other'/'a.png').write_bytes(b'no image')
-    for data, what in (('objects.npy', 'pickle'), ('floats.npy', 'uint8'), ('none.npy', 'does not exist'), ('other', 'cannot be read'), ('nothing', 'no image set')):
+    for data, what in (('objects.npy', 'pickle'), ('floats.npy', 'uint8'), ('none.npy', 'is no image set'), ('other', 'cannot be read'), ('nothing', 'no image set')):
         with pytest.raises((ValueError, FileNotFoundError), match=what): make_dictionary(tmp_path/'d', str(tmp_path/data))
     with pytest.raises(ValueError, match='versions are made of named'): make_dictionary(tmp_path/'d', str(tmp_path/'floats.npy'), versions=2)
     with pytest.raises(ValueError, match='no dictionary'): make_dictionary(tmp_path/'other', 'mnist')
@@ -136,6 +142,7 @@ def test_bad_sources(tmp_path):
 
 EQUAL = '''
 import sys, torch, torch.distributed as dist
+from dataclasses import replace
 from creativity.data.disk import *
 from creativity.data.find import load
 from creativity.machines.shared import *
@@ -148,13 +155,14 @@ with ranks(60) as rank:
     P = dist.get_world_size()
     for cuts in (None, [0]*P + [40], [0, 30, *[30]*(P - 2), 40][:P] + [40], [0, *[13]*(P - 1), 40]):
         for kind in (BBELSMachine, LSMachine, ISMachine):
-            m = machine_on(kind, d, dist.group.WORLD, cuts, timeout=60, piece_bytes=1000)
+            m = kind(share(replace(d, piece_bytes=4000), dist.group.WORLD, cuts, timeout=60))
+            widths = {'k': 5} if kind.windowed else {}
             for t, label in ((.02, 0), (.4, 1), (.6, None)):
                 x = query(d, t)
-                b, c = m.belief(x, t, label=label, k=5), kind(d.read(0, 40), y).belief(x, t, label=label, k=5)
+                b, c = m.belief(x, t, label=label, **widths), kind(d.read(0, 40), y).belief(x, t, label=label, **widths)
                 case = f'{kind.__name__} {cuts} {t} {label}'
                 assert torch.allclose(b.mean, c.mean, atol=1e-4, rtol=0), case
-                if t == .6: assert torch.allclose(m.denoise(x, t, label, k=5), c.mean.to(x), atol=1e-4, rtol=0), case
+                if t == .6: assert torch.allclose(m.denoise(x, t, label, **widths), c.mean.to(x), atol=1e-4, rtol=0), case
                 assert torch.allclose(b.entropy, c.entropy, atol=2e-3, rtol=1e-3), case
                 assert torch.allclose(b.log_evidence, c.log_evidence, atol=2e-2, rtol=1e-5), case
                 assert (b.image == c.image)[c.weight > .6].all(), case
@@ -169,7 +177,7 @@ with ranks(60) as rank:
 
 
 def torchrun(n, *words, cwd, **env):
-    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])} | env
+    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join([str(HERE), str(HERE.parent)])} | env
     cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={n}', *map(str, words)]
     start = time.perf_counter()
     r = subprocess.run(cmd, capture_output=True, text=True, cwd=cwd, env=env, timeout=150)
@@ -196,24 +204,24 @@ def world(tmp_path):
 def test_one_rank(tmp_path, world):
     d = make(tmp_path/'d')
     x = query(d, .5)
-    m = machine_on(BBELSMachine, d, world)
+    m = BBELSMachine(share(d, world))
     torch.testing.assert_close(m.denoise(x, .5, k=5), BBELSMachine(d.read(0, 40)).denoise(x, .5, k=5), atol=1e-4, rtol=0)
     meet(world, 1)
     with pytest.raises(ValueError, match='shards=2'): seed_group(2, 5)
     for cuts in ([0, 39], [0, 20, 40], [40, 0]):
-        with pytest.raises(ValueError, match='cuts must rise'): machine_on(LSMachine, d, world, cuts)
+        with pytest.raises(ValueError, match='cuts must rise'): share(d, world, cuts)
 
 
 BROKEN = '''
 import sys, os, time
 from creativity.__main__ import main
-from creativity.machines.shared import Shared
-calls, share = [], Shared.share
+from creativity.machines.shared import SharedStore
+calls, share = [], SharedStore.share
 def broken(*args):
     calls.append(1)
     if os.environ['RANK'] == '1' and len(calls) == 3: os._exit(9) if os.environ['HOW'] == 'dies' else time.sleep(1000)
     return share(*args)
-Shared.share = broken
+SharedStore.share = broken
 main()
 '''
 

@@ -39,6 +39,11 @@ def machine(name, data, backend=None, **options):
     return kind(data, backend=backend, **extra, **options)
 
 
+def width(name, k):
+    "`k=` for a machine that has widths."
+    return {'k': k} if name in WINDOWED else {}
+
+
 # ---- reference values ----
 
 def reference_error(golden, key, backend):
@@ -106,7 +111,7 @@ def test_precision(name, problem, backend):
     if name == 'ELS': k = min(k, min(data.shape[2:]) - 1 | 1)
     if name == 'ELS' and k > min(data.shape[2:]): k -= 2
     if k < 1: return
-    out = machine(name, data, backend).denoise(x[None], t, k=k)[0]
+    out = machine(name, data, backend).denoise(x[None], t, **width(name, k))[0]
     assert torch.isfinite(out).all()
     assert (out - truth(name, x, data, t, k).mean).abs().max() <= BOUND
 
@@ -117,7 +122,7 @@ def test_precision(name, problem, backend):
 def test_belief(name, problem, backend):
     data, x, t, k = problem
     if name == 'ELS': k = 1
-    found, expected = machine(name, data, backend).belief(x[None], t, k=k), truth(name, x, data, t, k)
+    found, expected = machine(name, data, backend).belief(x[None], t, **width(name, k)), truth(name, x, data, t, k)
     size = 1 + expected.log_evidence.abs().max()
     assert (found.mean[0] - expected.mean).abs().max() <= BOUND
     assert (found.log_evidence[0] - expected.log_evidence).abs().max() <= 1e-5*size
@@ -135,7 +140,7 @@ def test_dtypes(dtype):
     data = torch.rand(9, 2, 7, 6)*2 - 1
     x = (data[:1] + .5*seed_noise([3], (2, 7, 6))).to(dtype)
     for name in EVERY:
-        out = machine(name, data).denoise(x, .3, k=3)
+        out = machine(name, data).denoise(x, .3, **width(name, 3))
         assert out.dtype == dtype
         bound = {torch.float64: 1e-9, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype] # rounding of the result itself
         assert (out[0].double() - truth(name, x[0].double(), data, .3, 3).mean).abs().max() < bound, name
@@ -152,20 +157,20 @@ T, LABEL = torch.tensor([.05, .3, .6, .95]), torch.tensor([0, 1, 0, 2])
 @pytest.mark.parametrize('name', list(EVERY))
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_chunks_order_batch_threads(name, backend):
-    whole = machine(name, DATA, backend, labels=LABELS).denoise(X, T, LABEL, k=3)
+    whole = machine(name, DATA, backend, labels=LABELS).denoise(X, T, LABEL, **width(name, 3))
     for budget in (2**23, 2**24): # a few images at a time
-        found = machine(name, DATA, backend, labels=LABELS, max_bytes=budget).denoise(X, T, LABEL, k=3)
+        found = machine(name, DATA, backend, labels=LABELS, max_bytes=budget).denoise(X, T, LABEL, **width(name, 3))
         torch.testing.assert_close(found, whole, atol=BOUND, rtol=0)
     order = torch.randperm(150, generator=torch.Generator().manual_seed(1))
     moved = machine(name, DATA[order], backend, labels=LABELS[order])
-    torch.testing.assert_close(moved.denoise(X, T, LABEL, k=3), whole, atol=BOUND, rtol=0)
-    alone = torch.cat([moved.denoise(X[i:i + 1], T[i], int(LABEL[i]), k=3) for i in range(4)])
+    torch.testing.assert_close(moved.denoise(X, T, LABEL, **width(name, 3)), whole, atol=BOUND, rtol=0)
+    alone = torch.cat([moved.denoise(X[i:i + 1], T[i], int(LABEL[i]), **width(name, 3)) for i in range(4)])
     torch.testing.assert_close(alone, whole, atol=BOUND, rtol=0)
     threads = torch.get_num_threads()
     try:
         for n in (1, 3):
             torch.set_num_threads(n)
-            torch.testing.assert_close(moved.denoise(X, T, LABEL, k=3), whole, atol=BOUND, rtol=0)
+            torch.testing.assert_close(moved.denoise(X, T, LABEL, **width(name, 3)), whole, atol=BOUND, rtol=0)
     finally: torch.set_num_threads(threads)
 
 
@@ -174,8 +179,8 @@ def test_label_is_the_class_alone(name):
     whole = machine(name, DATA, labels=LABELS)
     for c in range(3):
         mine = machine(name, DATA[LABELS == c])
-        torch.testing.assert_close(whole.denoise(X, .4, c, k=5), mine.denoise(X, .4, k=5), atol=1e-6, rtol=0)
-        found, own = whole.belief(X, .4, c, k=5), mine.belief(X, .4, k=5)
+        torch.testing.assert_close(whole.denoise(X, .4, c, **width(name, 5)), mine.denoise(X, .4, **width(name, 5)), atol=1e-6, rtol=0)
+        found, own = whole.belief(X, .4, c, **width(name, 5)), mine.belief(X, .4, **width(name, 5))
         assert (LABELS[found.image] == c).all()
         assert torch.equal(found.image, torch.arange(150)[LABELS == c][own.image])
 
@@ -279,11 +284,11 @@ def test_scales():
 
 REFUSED = {
     'needs scales=': lambda: BBELSMachine(DATA).denoise(X, .5),
-    'must be odd': lambda: BBELSMachine(DATA).denoise(X, .5, k=4),
-    'too wide': lambda: BBELSMachine(DATA).denoise(X, .5, k=21),
+    'must be odd and whole': lambda: BBELSMachine(DATA).denoise(X, .5, k=4),
+    'from 1 to 19, got 21': lambda: BBELSMachine(DATA).denoise(X, .5, k=21),
     'lies inside the image': lambda: ELSMachine(DATA, wrapped=False).denoise(X, .5, k=9),
     'label 7 is not in the data': lambda: BBELSMachine(DATA, labels=LABELS).denoise(X, .5, 7, k=3),
-    'made without labels=': lambda: BBELSMachine(DATA).denoise(X, .5, 1, k=3),
+    'came without labels=': lambda: BBELSMachine(DATA).denoise(X, .5, 1, k=3),
     'must hold images of shape': lambda: BBELSMachine(DATA).denoise(X[:, :, :-1], .5, k=3),
     r'\[B,C,H,W\]': lambda: BBELSMachine(DATA).denoise(X[0], .5, k=3),
     'NaN': lambda: BBELSMachine(DATA).denoise(X*float('nan'), .5, k=3),
@@ -297,11 +302,11 @@ REFUSED = {
     'scales is empty': lambda: BBELSMachine(DATA, scales=[]),
     'max_bytes=100 is too little': lambda: BBELSMachine(DATA, max_bytes=100).denoise(X, .5, k=3),
     'backend must be': lambda: BBELSMachine(DATA, backend='cuda'),
-    'scales must be an odd int': lambda: BBELSMachine(DATA, scales='cifar10-resnet'),
-    'at least 1, got 2': lambda: BBELSMachine(DATA, scales=np.array([3, 2])),
-    'whole number, got None': lambda: BBELSMachine(DATA, scales=lambda t: None).denoise(X, .5),
-    'whole number, got nan': lambda: BBELSMachine(DATA).denoise(X, .5, k=float('nan')),
-    'label must be a whole number': lambda: BBELSMachine(DATA, labels=LABELS).denoise(X, .5, 'cat', k=3),
+    'scales must be an odd int': lambda: BBELSMachine(DATA, scales=3.5),
+    'from 1 to 19, got 2': lambda: BBELSMachine(DATA, scales=np.array([3, 2])),
+    'odd and whole, from 1 to 19, got None': lambda: BBELSMachine(DATA, scales=lambda t: None).denoise(X, .5),
+    'odd and whole, from 1 to 19, got nan': lambda: BBELSMachine(DATA).denoise(X, .5, k=float('nan')),
+    "label 'cat' is not in the data": lambda: BBELSMachine(DATA, labels=LABELS).denoise(X, .5, 'cat', k=3),
     't must be a number': lambda: BBELSMachine(DATA).denoise(X, 'late', k=3),
     'max_bytes must be positive': lambda: BBELSMachine(DATA, max_bytes=0),
     'within ±1e4': lambda: BBELSMachine(DATA).denoise(X*1e17, .5, k=3),
@@ -317,8 +322,8 @@ def test_refused(says):
 
 MEMORY = """
 import psutil, sys, torch
-from creativity.machines import BBELSMachine
-from creativity.speed import Meter
+from creativity.machines.windows import BBELSMachine
+from creativity.studies.command import Meter
 torch.set_num_threads(2)
 data = torch.rand(1500, 3, 16, 16)*2 - 1
 budget, x = int(sys.argv[1]), torch.randn(1, 3, 16, 16)

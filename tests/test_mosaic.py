@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+from creativity.data.store import TensorStore
 from creativity.diffusion import samples, seed_noise
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
@@ -109,9 +110,10 @@ def test_animation(tmp_path):
 
 def test_parts_of_the_dictionary_do_not_matter():
     for kind in (*KINDS, ISMachine):
-        m = kind(DATA, LABELS, scales=None if kind is ISMachine else 3)
+        scales = None if kind is ISMachine else 3
+        machines = [kind(TensorStore(DATA, LABELS, most=n), scales=scales) for n in (None, 2)]
         for label in (None, 1, torch.tensor([0, 1])):
-            whole, parts = (mosaic.nearest_windows(X, m, label=label, chunk=n) for n in (100, 2))
+            whole, parts = (mosaic.nearest_windows(X, m, label=label) for m in machines)
             torch.testing.assert_close(parts.distance, whole.distance, atol=1e-5, rtol=1e-5)
             assert torch.equal(parts.value, whole.value)
             assert torch.equal(parts.image, whole.image)

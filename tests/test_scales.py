@@ -83,7 +83,7 @@ NAN = from_noise(lambda x, t, label: x*float('nan'), S, shape=(1, 8, 8))
 
 
 @pytest.mark.parametrize(('given', 'words'), [
-    (dict(widths=[4]), 'odd'), (dict(widths=[]), 'empty'), (dict(widths=[17]), 'too wide'), (dict(steps=0), 'steps'),
+    (dict(widths=[4]), 'odd'), (dict(widths=[]), 'empty'), (dict(widths=[17]), 'from 1 to'), (dict(steps=0), 'steps'),
     (dict(machine=ISMachine(DATA)), 'windows'), (dict(network=3), 'denoiser'), (dict(label=9), 'label 9'),
     (dict(label=torch.tensor([0, 1, 2])), 'one for each'), (dict(network=NAN), 'NaN'),
     (dict(machine=BBELSMachine(DATA, schedule=LinearSchedule())), 'has the schedule'),

@@ -340,14 +340,14 @@ def sample_as_rank(
     import torch
 
     from creativity.files import writable_folder
-    from creativity.machines.shared import finished, machine_on, ranks, sample_shared, seed_file
+    from creativity.machines.shared import finished, ranks, sample_shared, seed_file, share
     kind, where, out = job.kind, str(read_device(job.device)), writable_folder(job.out)
     with ranks(timeout) as rank:
         d = shared_images(job, check=rank == 0)
         check_room(len(job.seeds), d.shape[1:] if hasattr(d, 'shape') else d.x.shape[1:])
         widths, note = job.widths(Path(job.data).name)
         label = None if job.label is None else read_class(d, job.label)
-        def make(group): return machine_on(kind, d, group, timeout=timeout, scales=widths, device=where)
+        def make(group): return kind(share(d, group, timeout=timeout), scales=widths, device=where)
         facts = dict(data=Path(job.data).name, n=job.n, full=job.full)
         sample_shared(make, out, job.seeds, job.steps, label, job.method, shards, timeout, facts)
         shape = d.shape[1:] if hasattr(d, 'shape') else d.x.shape[1:]
@@ -634,7 +634,7 @@ def run_compare(
     d = machine_images(net, data, size, n, full)
     check_room(seeds*(1 + len(kinds)), net.shape)
     y = d.y if net.num_classes else None
-    made = {machine_title(kind): kind(d.x.to(net.device), y, net.schedule, widths) for kind in kinds}
+    made = {machine_title(kind): kind(d.x.to(net.device), y, net.schedule, widths if kind.windowed else None) for kind in kinds}
     c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out,
                 nulls=not no_nulls, null_data=None if no_nulls else other_set(d))
     print(c)

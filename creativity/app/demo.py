@@ -284,7 +284,7 @@ def demo_runs(
     trained = sample(load_network('fashion_mnist-resnet'), seeds, steps, labels)
     scales, out = published_scales('fashion_mnist-resnet'), {}
     for name, kind in (('IS', ISMachine), ('LS', LSMachine), ('bbELS', BBELSMachine)):
-        machine = kind(d.x, d.y, scales=scales)
+        machine = kind(d.x, d.y, scales=scales if kind.windowed else None)
         out[name] = run(machine, seeds, labels, steps, name)
     return trained, out, machine
 

@@ -223,9 +223,9 @@ class Explorer(VBox):
 
     def flow(self, data, label, machine, seed):
         "A flow at published widths; `Flow.machine` is its machine."
-        x, name = self.images(data, label).x, data if data in SETS else 'cifar10'
+        kind, x, name = machine_named(machine), self.images(data, label).x, data if data in SETS else 'cifar10'
         scales = [min(k, 2*max(x.shape[2:]) - 1) for k in published_scales(f'{name}-resnet')]
-        return Flow(machine_named(machine)(x, scales=scales), seed, self.steps)
+        return Flow(kind(x, scales=scales if kind.windowed else None), seed, self.steps)
 
     def belief(self, step, width, *which):
         "What is believed after so many steps of a flow, with any window."

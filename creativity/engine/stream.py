@@ -394,6 +394,7 @@ def stream(
     stats: bool = False, # also the sums behind entropy, and the best candidate
     max_bytes: int|None = None, # memory budget; by default from what is free
     backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
+    judge: bool = True, # False: never again in float64; a part of a dictionary does not know its rivals
 ) -> list[SoftmaxSums]: # one for each query
     """The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where float32 would not
     do. An error at once if the budget is too small for either."""
@@ -403,7 +404,7 @@ def stream(
     # no settings of the program around it change the sums
     with torch.autocast(x.device.type, enabled=False):
         totals = run_stream(x, images, plan, a, sigma, stats, max_bytes, backend)
-        if x.dtype == torch.float64: return totals
+        if x.dtype == torch.float64 or not judge: return totals
         for b, (q, level) in enumerate(zip(x, sigma, strict=True)):
             if not needs_float64(totals[b], level, q, plan): continue
             again, = run_stream(q[None].double(), images, plan, a[b:b + 1], [level], stats, max_bytes,

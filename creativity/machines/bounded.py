@@ -18,11 +18,11 @@ from ..errors import CreativityError
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion import Denoiser, check_input
+from ..diffusion import Denoiser
 from ..engine.lanes import compiled
 from ..engine.plan import Plan, pad
 from ..engine.sums import SoftmaxSums, sums_torch
-from .windows import BBELSMachine, ELSMachine, Machine
+from .windows import BBELSMachine, ELSMachine
 
 # %% ../../nbs/library/machines/bounded.ipynb #1bc29481
 def nearest(
@@ -246,51 +246,63 @@ def frame_plan(
 
 # %% ../../nbs/library/machines/bounded.ipynb #f718da10
 class Bounded(Denoiser):
-    "An ELS or bbELS machine that leaves out what cannot matter: its posterior mean is within `tol` of the exact one, and 1e-4 of rounding."
+    "An ELS or bbELS machine that leaves out what cannot matter: within `tol` of the exact one, and 1e-4 of rounding."
     def __init__(self,
-        machine: Machine, # BBELSMachine or ELSMachine on a CPU
+        machine: ELSMachine|BBELSMachine, # on a CPU; its dictionary is held in memory
         tol: float = 1e-2, # allowed error of a pixel; images reach from −1 to 1
-        widest: int = 5, # for windows wider than this the exact machine is asked: groups of wide windows rule out little
+        widest: int = 5, # wider windows are left to the exact machine: groups of them rule out little
         leaf: int = 64, # windows in a group, about
     ):
         if not isinstance(machine, BBELSMachine | ELSMachine):
             raise CreativityError(f'only ELS and bbELS search a dictionary that pixels share, got {type(machine).__name__}')
         if not 0 < tol < math.inf: raise CreativityError(f'tol must be positive, got {tol}')
-        if machine.device.type != 'cpu': raise CreativityError(f'a machine with a tolerance works on the CPU, this one is on {machine.device}')
+        if machine.device.type != 'cpu':
+            raise CreativityError(f'a machine with a tolerance works on the CPU, this one is on {machine.device}')
         self.machine, self.tol, self.widest, self.leaf = machine, tol, widest, leaf
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
         self.groups = lru_cache(maxsize=4)(self.make_groups)
 
-    def make_groups(self, first, end, k):
-        "The dictionary of images `first` to `end`."
-        return grouped(self.machine.images[first:end].float(), k, getattr(self.machine, 'wrapped', False), self.leaf)
+    def __repr__(self): return f'Bounded({self.machine!r}, tol={self.tol:g})'
 
-    def one(self, x, a, sigma, part, k):
+    def make_groups(self, label, k):
+        "The windows of a class, or of all images."
+        images = self.machine.store.images(label).float()
+        return grouped(images, k, getattr(self.machine, 'wrapped', False), self.leaf)
+
+    def frame(self, x, label, k, a, sigma):
+        "The sums for the pixels whose window the border cuts, over all their windows."
+        store, total = self.machine.store, SoftmaxSums.empty(*x.shape)
+        for images, _ in store.slices(label):
+            total.merge_(sums_torch(x.double(), images, frame_plan(self.machine.plan(k)), a, sigma))
+        return store.merge([total])[0]
+
+    def one(self, x, a, sigma, label, k):
         "The `Bounds` of one image [C,H,W] at one noise level."
-        (H, W), plan = self.shape[1:], self.machine.plan(k)
-        candidates = torch.from_numpy(plan.counts)*(part.stop - part.start)
+        (H, W), plan, rows = self.shape[1:], self.machine.plan(k), self.machine.store.rows(label)
+        candidates = torch.from_numpy(plan.counts)*(rows.stop - rows.start)
         r = k//2 if isinstance(self.machine, BBELSMachine) else 0 # the frame
         if k > self.widest or min(H, W) <= 2*r:
-            p, = self.machine.sums(x[None], self.machine.images[part], k, [a], [sigma], False)
+            p, = self.machine.class_sums(x[None], label, k, [a], [sigma], False)
             return Bounds(p.num/p.z, torch.zeros(H, W, dtype=p.z.dtype), candidates, candidates)
-        p = sums_torch(x.double(), self.machine.images[part], frame_plan(plan), a, sigma) if r else SoftmaxSums.empty(*x.shape)
+        p = self.frame(x, label, k, a, sigma) if r else SoftmaxSums.empty(*x.shape)
         out = Bounds(p.num/p.z, torch.zeros(H, W, dtype=p.z.dtype), candidates.clone(), candidates)
         q = F.unfold(pad(x, plan.x_rows, plan.x_cols)[None], k)[0].T.reshape(H, W, -1)[r:H - r, r:W - r]
-        mean, bound, pairs = bounded_mean(self.groups(part.start, part.stop, k), q.flatten(0, 1), a, sigma, self.tol)
+        mean, bound, pairs = bounded_mean(self.groups(label, k), q.flatten(0, 1), a, sigma, self.tol)
         inner = (..., slice(r, H - r), slice(r, W - r))
-        out.mean[inner], out.bound[inner], out.pairs[inner] = mean.T.reshape(-1, H - 2*r, W - 2*r), bound.reshape(H - 2*r, -1), pairs.reshape(H - 2*r, -1)
+        out.mean[inner] = mean.T.reshape(-1, H - 2*r, W - 2*r)
+        out.bound[inner], out.pairs[inner] = (v.reshape(H - 2*r, -1) for v in (bound, pairs))
         return out
 
     @torch.no_grad()
     def bounds(self, x, t, label=None, k=None):
         "Posterior mean with its `Bounds`, for `x` [B,C,H,W] at `t`, a batch axis in front."
-        t, label = check_input(x, t, label, self.shape)
-        a, sigma = (v.expand(len(x)).tolist() for v in (self.schedule.a(t), self.schedule.sigma(t).clamp(min=1e-6)))
+        x, t, labels = self.machine.query(x, t, label)
+        a, sigma = self.machine.levels(t, len(x))
         found = [None]*len(x)
-        for rows, part, width in self.machine.groups(t, label, k, len(x)):
-            for b in rows: found[b] = self.one(x[b], a[b], sigma[b], part, width)
+        for rows, c, width in self.machine.groups(t, labels, k):
+            for b in rows: found[b] = self.one(x[b], a[b], sigma[b], c, width)
         return Bounds(*(torch.stack([getattr(f, name) for f in found]) for name in Bounds.__dataclass_fields__))
 
     def denoise(self, x, t, label=None, k=None):
         "Posterior mean [B,C,H,W], in x's dtype."
-        return self.bounds(x, t, label, k).mean.to(x.dtype)
+        return self.bounds(x, t, label, k).mean.to(torch.as_tensor(x).dtype)

@@ -11,29 +11,36 @@ import math
 import torch
 
 from ..engine.stream import free_bytes, stream_whole
-from ..engine.sums import sums_translated, sums_whole
-from .windows import Machine
+from ..engine.sums import SoftmaxSums, sums_translated, sums_whole
+from .windows import Machine, pixel_grid
 from ..theory.ideal import Belief
 
 # %% ../../nbs/library/machines/whole.ipynb #4f26e58b
 class WholeMachine(Machine):
     "A machine whose window is the whole image, so that all pixels share one belief and there is no width."
-    def width(self, t, k=None): return 0
+    windowed = False
 
     def sums(self, x, images, k, a, sigma, stats):
-        return stream_whole(type(self).candidates, x, images, a, sigma, stats, self.max_bytes or free_bytes(self.device), self.backend)
+        "By the engine, in float64: [1,1] and num [C,H,W]."
+        budget = self.max_bytes or free_bytes(self.device)
+        return stream_whole(type(self).candidates, x, images, a, sigma, stats, budget, self.backend)
 
-    def read(self, p, part, k):
-        "The `Belief` [C,H,W] that a `Partial` holds: the same for all pixels."
-        N, (H, W) = part.stop - part.start, self.shape[1:]
+    def empty(self, x):
+        "Sums over no image, for one query [C,H,W]: one belief for all pixels."
+        p = SoftmaxSums.empty(x.shape[0], 1, 1, x.device)
+        p.num = p.num.expand(x.shape).clone()
+        return p
+
+    def read(self, found):
+        "The `Belief` [C,H,W] that the sums of one query hold: the same for all pixels."
+        p, rows, (H, W) = found.sums, self.store.rows(found.label), self.shape[1:]
         every = lambda v: v.expand(H, W).clone()
         log_z, entropy = every(p.z.log()), every((p.z.log() - p.sum_wlogw/p.z).clamp(min=0))
-        count = N*(H*W if type(self).candidates is sums_translated else 1)
-        here = torch.stack(torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij')).to(p.z.device)
-        shift = torch.stack([p.best[1]//W, p.best[1] % W])
-        place = (here - shift) % torch.tensor([H, W], device=p.z.device)[:, None, None]
+        count = (rows.stop - rows.start)*(H*W if type(self).candidates is sums_translated else 1)
+        here, shift = pixel_grid((H, W), p.z.device), p.best[1]
+        place = torch.stack([(here[0] - shift//W) % H, (here[1] - shift % W) % W])
         return Belief(p.num/p.z, every(p.top) + log_z - math.log(count), entropy, entropy.exp(),
-                      every(self.order[part][p.best[0]]), place, every(1/p.z))
+                      every(p.best[0]), place, every(1/p.z))
 
 # %% ../../nbs/library/machines/whole.ipynb #95f700dd
 class ISMachine(WholeMachine):

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['colors', 'axis_places', 'correlate', 'PixelBelief', 'pixel_belief', 'Windows', 'window_plan', 'window_sizes',
-           'nearest_windows', 'rival_distance', 'Consistency', 'consistency', 'foreground', 'Projection', 'project',
-           'patches', 'provenance_map', 'draw', 'Recorder', 'nearest_image', 'Explanation', 'image_facts',
-           'image_patches', 'distances_among', 'null_facts', 'verdict', 'explain', 'explain_figure', 'explain_files']
+           'nearest_windows', 'rival_distance', 'nearest_rival', 'Consistency', 'consistency', 'foreground',
+           'Projection', 'project', 'patches', 'provenance_map', 'draw', 'Recorder', 'nearest_image', 'Explanation',
+           'image_facts', 'image_patches', 'distances_among', 'null_facts', 'verdict', 'explain', 'explain_figure',
+           'explain_files']
 
 # %% ../../nbs/library/measure/provenance.ipynb #b7e7bf81
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ from tqdm import tqdm
 import creativity
 from ..data.images import from_uint8, to_uint8
 from ..diffusion import Denoiser, check_input
-from ..engine.plan import Plan, box_sum, pad
+from ..engine.plan import Plan, box_sum, ls_rule, pad
 from ..files import write_all
 from ..machines.whole import ESMachine, ISMachine
-from ..machines.windows import ELSMachine, LSMachine, Machine
+from ..machines.windows import ELSMachine, Found, LSMachine, Machine, cached_plan
 from ..theory.equivariance import border_class, border_classes
 from ..theory.ideal import entropy, weights
 from ..theory.locality import radius, window
@@ -119,7 +120,7 @@ def window_plan(
     "The plan of a machine; that of IS is the one of LS with windows that cover the image from every place."
     if hasattr(machine, 'plan'): return machine.plan(k)
     if not isinstance(machine, ISMachine): raise CreativityError(f'{type(machine).__name__} has no windows: use IS, LS, ELS or bbELS')
-    return LSMachine(machine.images[:1]).plan(2*max(machine.shape[1:]) - 1)
+    return cached_plan(ls_rule, machine.shape[1:], 2*max(machine.shape[1:]) - 1, False, False)
 
 # %% ../../nbs/library/measure/provenance.ipynb #4690a706
 def window_sizes(
@@ -138,23 +139,17 @@ def nearest_windows(
     k: int|None = None, # window width; default: the machine's at t = 0
     label: int|Tensor|None = None, # only training images of this class, one int or [B]
     progress: bool = False, # show a bar, if it takes longer than two seconds
-    chunk: int = 100, # training images at a time
 ) -> Windows: # the nearest window of every pixel; exact to float32 rounding, the first found where several are equally near
     "Look every window of an image up in a machine's dictionary; ValueError for input that the machine would refuse."
-    _, label = check_input(x, 0., label, machine.shape)
-    x = x if x.dtype == torch.float64 else x.float()
+    x, t, labels = machine.query(x, 0., label)
     plan, out = window_plan(machine, machine.width(0., k)), [None]*len(x)
-    work = [(rows, slice(i, min(i + chunk, part.stop)), width) for rows, part, width in machine.groups(torch.zeros(()), label, k, len(x))
-            for i in range(part.start, part.stop, chunk)]
-    for rows, part, width in tqdm(work, 'training images', delay=2, leave=False, disable=not progress):
-        for b, p in zip(rows, machine.sums(x[rows], machine.images[part], width, [1.]*len(rows), [.5**.5]*len(rows), True), strict=True):
-            found = machine.read(p, part, width)
-            here = -p.top.expand(x.shape[2:]), found.image, found.place
-            if old := out[b]: here = tuple(torch.where(here[0] < old[0], new, o) for new, o in zip(here, old, strict=True))
-            out[b] = here
+    work = [(b, c, width) for rows, c, width in machine.groups(t, labels, k) for b in rows]
+    for b, c, width in tqdm(work, 'images', delay=2, leave=False, disable=not progress):
+        p, = machine.class_sums(x[b:b + 1], c, width, [1.], [.5**.5], True)
+        found = machine.read(Found(p, c, width))
+        out[b] = -p.top.expand(x.shape[2:]), found.image, found.place
     distance, image, place = map(torch.stack, zip(*out, strict=True))
-    unsorted = machine.images[machine.order.argsort()]
-    value = unsorted[image, :, place[:, 0], place[:, 1]].movedim(-1, 1)
+    value = machine.store.pixels(image, place[:, 0], place[:, 1]).movedim(-1, 1)
     return Windows(distance, value, image, place, (distance/(x.shape[1]*window_sizes(plan).to(distance))).sqrt())
 
 # %% ../../nbs/library/measure/provenance.ipynb #f8a1354f
@@ -179,6 +174,21 @@ def rival_distance(
             here = best[i0:i1, u0:u1]
             torch.minimum(here, d2.masked_fill_(same, torch.inf).amin(-1), out=here)
     return best
+
+# %% ../../nbs/library/measure/provenance.ipynb #4baf1ea8
+def nearest_rival(
+    im: Tensor, # [C,H,W] image
+    value: Tensor, # [C,H,W] centre of the nearest window of each pixel
+    machine: Machine, # whose dictionary
+    label: int|None, # only training images of this class
+    k: int, # window width
+    tol: float, # how far another value must be, in some channel
+) -> Tensor: # [H,W]
+    "`rival_distance` over a class of a machine's dictionary, wherever it lies."
+    store, best = machine.store, torch.full(im.shape[1:], torch.inf)
+    for images, _ in store.slices(label):
+        best = torch.minimum(best, rival_distance(im, value, images, window_plan(machine, k), tol))
+    return store.gather(best).amin(0)
 
 # %% ../../nbs/library/measure/provenance.ipynb #a24f50d0
 @dataclass
@@ -206,9 +216,9 @@ def consistency(
     gap, gaps = (x - near.value).abs().amax(1), None
     if margin:
         gaps = torch.empty_like(near.distance)
-        for rows, part, width in machine.groups(torch.zeros(()), check_input(x, 0., label)[1], k, len(x)):
-            plan = window_plan(machine, width)
-            for b in rows: gaps[b] = rival_distance(x[b], near.value[b], machine.images[part], plan, tol)
+        x, t, labels = machine.query(x, 0., label)
+        for rows, c, width in machine.groups(t, labels, k):
+            for b in rows: gaps[b] = nearest_rival(x[b], near.value[b], machine, c, width, tol)
         gaps = (gaps - near.distance).clamp(min=0)
     holds = gap <= tol
     return Consistency(holds.double().mean((1, 2)), holds, gap, gaps, near)

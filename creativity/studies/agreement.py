@@ -126,7 +126,7 @@ def three_machines(
     "The machines of a study of a zero-padded network."
     d = load(net.card['data']['name'], n=images*(net.num_classes or 1))
     y = d.y if net.num_classes else None
-    return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine), ('IS', ISMachine))}
+    return {name: kind(d.x, y, net.schedule, scales if kind.windowed else None) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine), ('IS', ISMachine))}
 
 # %% ../../nbs/studies/agreement.ipynb #be38e8a8
 def size_study(

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from ..data.disk import Dictionary, open_dictionary
 from ..diffusion import add_noise, seed_noise
-from ..machines.shared import machine_on
 from ..machines.whole import ISMachine
 from ..machines.windows import LSMachine
 from .command import Meter
@@ -30,8 +29,7 @@ def cost_of_size(
     repeats: int = 3, # of the measurement; the fastest counts, and the largest memory
 ) -> dict: # a row of the table
     "Time and memory of one posterior mean over part of a dictionary."
-    m = machine_on(kind, d)
-    m.images = m.images[:n]
+    m = kind(d[:n], max_bytes=2**28)
     x = add_noise(d.read(0, 1), seed_noise([0], m.shape), t, m.schedule)
     runs = []
     for _ in range(repeats):

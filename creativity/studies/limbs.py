@@ -108,7 +108,7 @@ def make_seed(
 ) -> dict[str, Tensor]: # name -> [1,H,W]: network, IS, machine, and k=… for each width
     "What network and machines make of one seed; those with a fixed late width share the early part of the machine's flow."
     noise = seed_noise([seed], machine.shape)
-    ideal = ISMachine(machine.images[machine.dictionary(label)], schedule=machine.schedule)
+    ideal = ISMachine(machine.store.images(label), schedule=machine.schedule)
     x = state_at(machine, noise, steps, late, label)
     made = {'network': sample(network, noise, steps, label, progress=False), 'IS': sample(ideal, noise, steps, progress=False)}
     for name, k in {'machine': machine.scales, **{f'k={k}': k for k in widths}}.items():

@@ -39,7 +39,7 @@ def violations(
 ) -> dict: # ready for JSON
     "Share of the foreground pixels of a machine's images that violate consistency, and their mean gap."
     widths = [max(k, w) for w in published_scales('fashion_mnist-resnet')]
-    machine = kind(load('fashion_mnist', label=label, n=n).x, scales=widths)
+    machine = kind(load('fashion_mnist', label=label, n=n).x, scales=widths if kind.windowed else None)
     x = sample(machine, list(seeds), steps, progress=False)
     c, mask = consistency(x, machine, margin=False), foreground(x)
     return dict(machine=kind.__name__, steps=steps, k=k, violations=1 - c.holds[mask].double().mean().item(), gap=c.gap[mask].mean().item())

@@ -106,7 +106,7 @@ def row_machines(
     "The machines of a row; only a conditional network needs the labels."
     els, y = (ELSMachine if net.net.args['padding'] == 'circular' else BBELSMachine), d.y if net.num_classes else None
     if net.num_classes and d.y is None: raise CreativityError(f'the network is conditional, but the images of {d.name} have no labels')
-    return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('ELS', els), ('LS', LSMachine), ('IS', ISMachine))}
+    return {name: kind(d.x, y, net.schedule, scales if kind.windowed else None) for name, kind in (('ELS', els), ('LS', LSMachine), ('IS', ISMachine))}
 
 # %% ../../nbs/studies/table.ipynb #ddec5b06
 FEW_STEPS = 'network, few steps'

@@ -9,11 +9,13 @@ __all__ = ['weights', 'ideal_mean', 'log_evidence', 'entropy', 'participation', 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from ..diffusion import CosineSchedule, Denoiser, Schedule, check_input
+from ..errors import CreativityError
 
 # %% ../../nbs/course/03_ideal.ipynb #1b3dc425
 def weights(
@@ -58,7 +60,7 @@ def participation(
     return 1/(w**2).sum(0)
 
 # %% ../../nbs/course/03_ideal.ipynb #35562ea4
-@dataclass
+@dataclass(repr=False)
 class Belief:
     "What every pixel believes, and why."
     mean: Tensor # [C,H,W] posterior mean
@@ -69,21 +71,32 @@ class Belief:
     place: Tensor # [2,H,W] row and column of that candidate's centre in its training image
     weight: Tensor # [H,W] its weight
 
+    def __repr__(self):
+        size = '×'.join(map(str, self.mean.shape))
+        low, high = self.n_eff.min(), self.n_eff.max()
+        return f'Belief({size}, N_eff {low:.3g} to {high:.3g})'
+
     @classmethod
     def empty(cls, C, H, W):
         "To be filled pixel by pixel."
-        real, whole = (lambda *s: torch.zeros(s, dtype=torch.float64)), (lambda *s: torch.zeros(s, dtype=torch.int64))
-        return cls(real(C, H, W), real(H, W), real(H, W), real(H, W), whole(H, W), whole(2, H, W), real(H, W))
+        real = lambda *s: torch.zeros(s, dtype=torch.float64)
+        whole = lambda *s: torch.zeros(s, dtype=torch.int64)
+        return cls(mean=real(C, H, W), log_evidence=real(H, W),
+                   entropy=real(H, W), n_eff=real(H, W), image=whole(H, W),
+                   place=whole(2, H, W), weight=real(H, W))
 
     def put(self, i, j, d2, sigma, centre, image, place):
-        "Pixel (i,j) weighs M candidates: distances `d2` [M], `centre` pixels [M,C], `image` [M] and `place` [M,2]."
+        """Pixel (i,j) weighs M candidates: distances `d2` [M],
+        `centre` pixels [M,C], `image` [M] and `place` [M,2]."""
         w = weights(d2, sigma)
         top = w.argmax()
         self.mean[:, i, j] = w @ centre
         self.log_evidence[i, j] = log_evidence(d2, sigma)
         self.entropy[i, j] = entropy(w)
         self.n_eff[i, j] = self.entropy[i, j].exp()
-        self.image[i, j], self.place[:, i, j], self.weight[i, j] = image[top], place[top], w[top]
+        self.image[i, j] = image[top]
+        self.place[:, i, j] = place[top]
+        self.weight[i, j] = w[top]
 
 # %% ../../nbs/course/03_ideal.ipynb #ef384efd
 def ideal_belief(
@@ -96,28 +109,46 @@ def ideal_belief(
     x, data = x.double(), data.double()
     belief = Belief.empty(*x.shape)
     d2 = ((x - a*data)**2).sum((1, 2, 3))
-    for i, j in torch.cartesian_prod(*map(torch.arange, x.shape[1:])).tolist():
-        belief.put(i, j, d2, sigma, data[:, :, i, j], torch.arange(len(data)), torch.tensor([[i, j]]).expand(len(data), 2))
+    N, (H, W) = len(data), x.shape[1:]
+    for i, j in product(range(H), range(W)):
+        place = torch.tensor([[i, j]]).expand(N, 2)
+        belief.put(i, j, d2, sigma, data[:, :, i, j], torch.arange(N), place)
     return belief
 
 # %% ../../nbs/course/03_ideal.ipynb #8a16f039
 class Oracle(Denoiser):
-    "A readable definition as a denoiser: slow, float64 inside, one image at a time."
+    "A readable definition as a denoiser: slow, float64 inside, one by one."
     def __init__(self,
-        mean: Callable, # `ideal_mean` or another definition with the same arguments
+        mean: Callable, # `ideal_mean` or a definition with its arguments
         data: Tensor, # [N,C,H,W] training images
-        k: int|Callable|None = None, # window width, or a function t -> width, where the definition takes one
+        k: int|Callable|None = None, # window width, or t -> width
         schedule: Schedule|None = None, # the paper's cosine by default
+        labels: Tensor|None = None, # [N] classes of the images
     ):
-        self.mean, self.data, self.k = mean, data, k
-        self.schedule, self.shape = schedule or CosineSchedule(), tuple(data.shape[1:])
+        self.mean, self.data, self.k, self.labels = mean, data, k, labels
+        self.schedule = schedule or CosineSchedule()
+        self.shape = tuple(data.shape[1:])
+
+    def images(self, label):
+        "The training images of a class; all of them for None."
+        if label is None: return self.data
+        if self.labels is None:
+            raise CreativityError('this oracle was made without labels=')
+        mine = torch.as_tensor(self.labels) == label
+        if not mine.any():
+            raise CreativityError(f'label {label} is not in the data')
+        return self.data[mine]
+
+    def one(self, x, t, label):
+        "Posterior mean [C,H,W] of one image at its own time."
+        a, sigma = float(self.schedule.a(t)), float(self.schedule.sigma(t))
+        k = self.k(float(t)) if callable(self.k) else self.k
+        widths = [] if k is None else [k]
+        return self.mean(x, self.images(label), a, sigma, *widths)
 
     def denoise(self, x, t, label=None):
-        "Posterior mean [B,C,H,W] in x's dtype."
-        t, _ = check_input(x, t, shape=self.shape)
-        def one(im, t):
-            "One image at its own time."
-            k = self.k(float(t)) if callable(self.k) else self.k
-            a, sigma = float(self.schedule.a(t)), float(self.schedule.sigma(t))
-            return self.mean(im, self.data, a, sigma, *([k] if k else []))
-        return torch.stack([one(im, ti) for im, ti in zip(x, t.expand(len(x)), strict=True)]).to(x)
+        "Posterior mean [B,C,H,W] in x's dtype; `label` one class or [B]."
+        t, label = check_input(x, t, label, self.shape)
+        labels = label.tolist() if torch.is_tensor(label) else [label]*len(x)
+        each = zip(x, t.expand(len(x)), labels, strict=True)
+        return torch.stack([self.one(*query) for query in each]).to(x)

@@ -18,9 +18,13 @@ from .ideal import Belief
 def radius(
     k: int, # window width
 ) -> int: # k//2
-    "How far a k×k window reaches from its centre; ValueError unless `k` is odd and positive."
-    if k != int(k) or k < 1 or k%2 == 0: raise CreativityError(f'a window width k must be odd and at least 1, got {k}')
+    "How far a k×k window reaches from its centre; `k` is odd and positive."
+    if k not in range(1, 2**31, 2):
+        raise CreativityError('a window width k must be odd and whole, '
+                              f'at least 1, got {k!r}')
     return int(k)//2
+
+
 
 # %% ../../nbs/course/04_locality.ipynb #267c45ec
 def window(
@@ -46,7 +50,8 @@ def local_belief(
     for i, j in product(range(H), range(W)):
         rows, cols = window(i, k, H), window(j, k, W)
         d2 = ((x[:, rows, cols] - a*data[:, :, rows, cols])**2).sum((1, 2, 3))
-        belief.put(i, j, d2, sigma, data[:, :, i, j], torch.arange(N), torch.tensor([[i, j]]).expand(N, 2))
+        place = torch.tensor([[i, j]]).expand(N, 2)
+        belief.put(i, j, d2, sigma, data[:, :, i, j], torch.arange(N), place)
     return belief
 
 # %% ../../nbs/course/04_locality.ipynb #bd13e400
