@@ -242,8 +242,7 @@ def test_files(tmp_path):
 
 # Machines and networks on both sides, labels by name
 
-NAMED = BBELSMachine(X, Y, scales=3)
-NAMED.class_names = ['Shirt', 'Dress']
+NAMED = BBELSMachine(Images(X, Y, class_names=['Shirt', 'Dress']), scales=3)
 
 
 def test_a_machine_takes_the_networks_place():
