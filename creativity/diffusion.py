@@ -285,7 +285,8 @@ def as_schedule(
         made = _Turning(schedule) if 'angle' in curves else _Levels(schedule)
     t = torch.linspace(0, 1, 9, dtype=torch.float64)
     a, sigma, angle = made.a(t), made.sigma(t), made.angle(t)
-    if not ((a**2 + sigma**2 - 1).abs() < 1e-4).all() or not (angle.diff() > -1e-9).all():
+    grows = (angle.diff() > -1e-9).all() and -1e-9 < angle[0] and angle[-1] < math.pi/2 + 1e-6
+    if not ((a**2 + sigma**2 - 1).abs() < 1e-4).all() or not grows:
         raise CreativityError(f'{made} must keep a² + sigma² = 1 with growing noise: for z = x0 + '
                               's·noise see from_edm, for z = (1 − τ)·x0 + τ·noise from_flow')
     return made

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -332,14 +333,174 @@ def test_damaged_checkpoint_is_refused(tmp_path):
     assert one_line(e)
 
 
-def test_minutes(tmp_path):
+class Clock:
+    "A clock that only training steps move on, at the speed of a machine that is busy now and then."
+    def __init__(self, monkeypatch, seconds=lambda step: .05):
+        import types
+
+        import creativity.networks.train as module
+        self.now, advance = 0., Trainer.advance
+
+        def timed(trainer):
+            self.now += seconds(trainer.step)
+            return advance(trainer)
+        monkeypatch.setattr(Trainer, 'advance', timed)
+        monkeypatch.setattr(module, 'time', types.SimpleNamespace(time=lambda: self.now))
+
+
+SPEEDS = {'steady': lambda step: .05, 'slower': lambda step: .05 if step < 150 else .15, 'faster': lambda step: .12 if step < 100 else .03,
+          'a slow start': lambda step: 1. if step < 12 else .05}
+
+
+@pytest.mark.parametrize('speed', SPEEDS)
+def test_minutes_end_with_the_learning_rate(tmp_path, monkeypatch, speed):
+    "Whatever else the machine does, the rate is zero when the time is over, and neither before nor after."
+    rates, rate = [], Recipe.rate
+    monkeypatch.setattr(Recipe, 'rate', lambda self, step: rates.append(rate(self, step)) or rates[-1])
+    Clock(monkeypatch, SPEEDS[speed])
+    net = tiny(tmp_path, steps=None, minutes=.5, width=4, depth=1, dim=8)
+    state = read_state(tmp_path/'checkpoint.safetensors')
+    assert state['step'] == net.card['recipe']['steps'] == net.card['steps']
+    assert state['seconds'] == pytest.approx(30, rel=.03)
+    taken = rates[-state['step']:]
+    assert taken[-1] < .02*max(taken)
+    assert max(taken) > .7*.002 # it left the warm-up
+    assert net.card['recipe']['warmup'] < .25*state['step']
+    assert max(b/a for a, b in pairwise(taken[-100:])) < 1.5 # no jump where it is planned anew, late in the run
+
+
+def test_a_run_by_the_clock_is_made_again_by_its_commands(tmp_path, monkeypatch):
+    small = dict(width=4, depth=1, dim=8)
+    with monkeypatch.context() as m:
+        Clock(m, SPEEDS['slower'])
+        net = tiny(tmp_path/'clock', steps=None, minutes=.5, **small)
+    commands = net.card['command'].split(' # ')[0].split(' && ')
+    assert len(commands) == len(net.card['plans']) > 2
+    for command in commands:
+        words = command.split()
+        after = lambda flag, kind, words=words: kind(words[words.index(flag) + 1]) if flag in words else None
+        again = tiny(tmp_path/'fixed', steps=after('--steps', int), stop=after('--stop', int), warmup=after('--warmup', int) or 200,
+                     lr=after('--lr', float), **small)
+    assert again.card['sha256'] == net.card['sha256']
+    assert again.card['plans'] == net.card['plans']
+    assert again.card['command'] == net.card['command']
+
+
+def test_minutes_that_are_over_are_said_and_more_extend(tmp_path, monkeypatch):
+    Clock(monkeypatch)
+    small = dict(steps=None, width=4, depth=1, dim=8)
+    first = tiny(tmp_path, minutes=.2, **small)
+    with pytest.warns(UserWarning, match=r'had its 0\.2 minutes \(2\d\d steps\): more minutes, or steps above'):
+        again = tiny(tmp_path, minutes=.2, **small)
+    assert again.card['sha256'] == first.card['sha256']
+    more = tiny(tmp_path, minutes=.4, **small)
+    assert more.card['steps'] == pytest.approx(2*first.card['steps'], rel=.05)
+    assert more.card['recipe']['steps'] == more.card['steps']
+
+
+def test_a_run_by_the_clock_survives_a_kill(tmp_path, monkeypatch):
+    Clock(monkeypatch)
+    small = dict(steps=None, width=4, depth=1, dim=8, minutes=.2, every=.5)
+    with monkeypatch.context() as m:
+        killed_at(120, m)
+        with pytest.raises(RuntimeError, match='killed'): tiny(tmp_path, **small)
+    before = read_state(tmp_path/'checkpoint.safetensors')
+    assert 100 <= before['step'] <= 120
+    net = tiny(tmp_path, **small)
+    assert net.card['steps'] == net.card['recipe']['steps'] == pytest.approx(240, rel=.1)
+    assert net.card['plans'][0] == before['plans'][0]
+
+
+def test_minutes_with_steps_only_stop(tmp_path):
     t = time.time()
     net = tiny(tmp_path, steps=10**6, minutes=.02)
     assert time.time() - t < 20
     assert 0 < net.card['steps'] < 10**6
-    planned = tiny(tmp_path/'planned', steps=None, minutes=.02)
-    assert planned.card['recipe']['steps'] >= planned.card['steps'] > 0
+    assert net.card['plans'] == [[0, 10**6]]
     with pytest.raises(ValueError, match='how long'): tiny(tmp_path/'x', steps=None)
+
+
+def flipped(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize('share', [.3, .5, .9, .999])
+def test_a_flipped_bit_is_seen(tmp_path, share):
+    tiny(tmp_path, steps=4, width=4, depth=1, dim=8)
+    path = tmp_path/'checkpoint.safetensors'
+    flipped(path, int(share*path.stat().st_size))
+    with pytest.raises(ValueError, match='is not a checkpoint') as e: tiny(tmp_path, steps=4, width=4, depth=1, dim=8)
+    assert one_line(e)
+
+
+def rewritten(path, change=None, drop=None, header=None):
+    "A checkpoint with other JSON or other tensors, its checksum made to fit."
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    import creativity.networks.train as module
+    with safe_open(path, 'pt') as f: meta = f.metadata()
+    tensors = {k: v for k, v in load_file(path).items() if k != drop}
+    state = json.loads(meta['state'])
+    text = json.dumps({k: v for k, v in (state | (change or {})).items() if v is not None}) if change is not None or drop else meta['state']
+    save_file(tensors, path, header if header is not None else {'state': text, 'sha256': module._checksum(text, tensors)})
+
+
+@pytest.mark.parametrize('change', [
+    dict(step='5'), dict(step=-1), dict(step=True), dict(step=None), dict(seconds='x'), dict(seconds=float('nan')), dict(seconds=-1), dict(curve=3),
+    dict(curve=[3]), dict(curve=[{}]), dict(plans=[]), dict(plans=[3]), dict(plans=[[0, 'x']]), dict(plans=None), dict(recipe=[]), dict(args=None), dict(data='x')], ids=str)
+def test_edited_json_is_one_line(tmp_path, change):
+    small = dict(steps=4, width=4, depth=1, dim=8)
+    tiny(tmp_path, **small)
+    rewritten(tmp_path/'checkpoint.safetensors', change)
+    with pytest.raises(ValueError, match='is not a checkpoint') as e: tiny(tmp_path, **small)
+    assert one_line(e)
+
+
+def test_missing_tensors_and_headers_are_one_line(tmp_path):
+    small = dict(steps=4, width=4, depth=1, dim=8)
+    tiny(tmp_path, **small)
+    path = tmp_path/'checkpoint.safetensors'
+    whole = path.read_bytes()
+    for how in (dict(drop='net/up.conv.weight'), dict(drop='exp_avg/up.conv.weight'), dict(header={}), dict(header={'state': '{}'}),
+                dict(header={'state': '['*9000}), dict(header={'state': '[]'})):
+        path.write_bytes(whole)
+        rewritten(path, **how)
+        with pytest.raises(ValueError, match='is not a checkpoint') as e: tiny(tmp_path, **small)
+        assert one_line(e)
+
+
+@pytest.mark.parametrize('change', [
+    dict(shape=[1, 16.5, 16]), dict(shape=[1, 16]), dict(shape=[1, -16, 16]), dict(shape='x'), dict(shape=[True, 16, 16]), dict(shape=[3, 16, 16]), dict(shape=[1, 10**9, 16]),
+    dict(network='UNet', args=dict(widths=[])), dict(network='UNet', args=dict(widths=8)), dict(network='UNet', args=dict(widths=[8, 1.5])),
+    dict(args=dict(width=True)), dict(args=dict(width=10**7)), dict(args=dict(classes=2.)), dict(args=dict(classes=0)), dict(args=dict(width=None)), dict(args=[]),
+    dict(schedule=dict(name='CosineSchedule', offset=float('nan'))), dict(schedule=dict(name='CosineSchedule', offset=9)),
+    dict(schedule=dict(name=['x'])), dict(schedule=dict(name='StepSchedule', alphas_cumprod=[2.])),
+    dict(class_names='ab'), dict(class_names=['a']), dict(class_names=[1, 2]), dict(recipe=3), dict(begin=[1])], ids=str)
+def test_a_card_from_anywhere_is_one_line(trained, tmp_path, change):
+    _, path = trained
+    new = tmp_path/'n.safetensors'
+    new.write_bytes(path.read_bytes())
+    card = json.loads(path.with_suffix('.json').read_text())
+    if isinstance(change.get('args'), dict) and 'network' not in change: change = dict(change, args=card['args'] | change['args'])
+    new.with_suffix('.json').write_text(json.dumps(card | change))
+    with pytest.raises(ValueError, match=r'n\.json|n\.safetensors') as e: load_network(new)
+    assert one_line(e)
+
+
+def test_deep_nesting_and_flipped_weights_are_one_line(trained, tmp_path):
+    _, path = trained
+    new = tmp_path/'n.safetensors'
+    new.write_bytes(path.read_bytes())
+    new.with_suffix('.json').write_text('{"network": ' + '['*100_000)
+    with pytest.raises(ValueError, match='not JSON') as e: load_network(new)
+    assert one_line(e)
+    new.with_suffix('.json').write_bytes(path.with_suffix('.json').read_bytes())
+    flipped(new, int(.9*new.stat().st_size))
+    with pytest.raises(ValueError, match=r'SHA-256 differs|NaN') as e: load_network(new)
+    assert one_line(e)
 
 
 def test_full_disk_loses_nothing(tmp_path, monkeypatch):
@@ -357,16 +518,16 @@ def test_full_disk_between_weights_and_card(tmp_path, monkeypatch):
     "The old card does not pass for that of the new weights; the checkpoint holds both, and the same command writes them."
     import creativity.networks.card as module
     tiny(tmp_path, steps=20)
-    real = module.write_file
+    real = module.write_json
 
     def full(path, data):
         if path.name == 'network.json': raise OSError(f'cannot write {path}: No space left on device')
         real(path, data)
-    monkeypatch.setattr(module, 'write_file', full)
+    monkeypatch.setattr(module, 'write_json', full)
     with pytest.raises(OSError, match='No space left'): tiny(tmp_path, steps=30)
     with pytest.raises(ValueError, match='not the weights of its card') as e: load_network(tmp_path/'network.safetensors')
     assert one_line(e)
-    monkeypatch.setattr(module, 'write_file', real)
+    monkeypatch.setattr(module, 'write_json', real)
     assert tiny(tmp_path, steps=30).card['steps'] == 30
     assert load_network(tmp_path/'network.safetensors').card['steps'] == 30
 

@@ -26,7 +26,7 @@ def time_features(
 
 # %% ../../nbs/library/networks/architectures.ipynb #c61d0dbb
 class Embed(nn.Module):
-    "The vector [B,dim] that tells every convolution the time, and the class where there are classes."
+    "The vector [B,dim] that tells every convolution the time, and the class if there are any."
     def __init__(self, dim, classes=None):
         super().__init__()
         self.time = nn.Sequential(nn.Linear(64, dim), nn.ReLU(), nn.Linear(dim, dim))
@@ -42,7 +42,9 @@ class Conv(nn.Module):
     "`conv(relu(x + e))`: the embedding is added to every pixel alike, before a 3×3 convolution."
     def __init__(self, ni, no, dim, padding='zeros', act=True):
         super().__init__()
-        self.embed, self.conv, self.act = nn.Linear(dim, ni), nn.Conv2d(ni, no, 3, padding=1, padding_mode=padding), act
+        self.embed = nn.Linear(dim, ni)
+        self.conv = nn.Conv2d(ni, no, 3, padding=1, padding_mode=padding)
+        self.act = act
 
     def forward(self, x, e):
         "Features [B,·,H,W], the embedding `e` [B,dim] added before the convolution."
@@ -53,12 +55,14 @@ class Conv(nn.Module):
 def check_architecture(padding='zeros', **sizes):
     "Refuse sizes that are not whole and positive, and unknown paddings."
     for k, v in sizes.items():
-        if not isinstance(v, int) or v < 1: raise CreativityError(f'{k} must be a whole number of at least 1, got {v!r}')
-    if padding not in ('zeros', 'circular'): raise CreativityError(f"padding must be 'zeros' or 'circular', got {padding!r}")
+        if not isinstance(v, int) or isinstance(v, bool) or v < 1:
+            raise CreativityError(f'{k} must be a whole number of at least 1, got {v!r}')
+    if padding not in ('zeros', 'circular'):
+        raise CreativityError(f"padding must be 'zeros' or 'circular', got {padding!r}")
 
 # %% ../../nbs/library/networks/architectures.ipynb #1a72e9c8
 class ResNet(nn.Module):
-    "Up-projection, residual 3×3 convolutions, down-projection, no normalisation: the paper's local network."
+    "Up-projection, residual 3×3 convolutions, down-projection, no normalisation: the paper's."
     def __init__(self,
         channels: int = 1, # C of the images
         classes: int|None = None, # how many classes it is told, None: unconditional
@@ -69,7 +73,9 @@ class ResNet(nn.Module):
     ):
         super().__init__()
         check_architecture(channels=channels, width=width, depth=depth, dim=dim, padding=padding)
-        self.args = dict(channels=channels, classes=classes, width=width, depth=depth, padding=padding, dim=dim)
+        if classes is not None: check_architecture(classes=classes)
+        self.args = dict(channels=channels, classes=classes, width=width, depth=depth,
+                         padding=padding, dim=dim)
         self.embed = Embed(dim, classes)
         self.up = Conv(channels, width, dim, padding, act=False)
         self.body = nn.ModuleList(Conv(width, width, dim, padding) for _ in range(depth))
@@ -93,7 +99,8 @@ class Attention(nn.Module):
 
     def forward(self, h):
         "Features [B,width,H,W], each pixel with what it attends to added."
-        qkv = self.qkv(h).flatten(2).unflatten(1, (3, self.heads, -1)) # [B,3,heads,width/heads,pixels]
+        # [B,3,heads,width/heads,pixels]
+        qkv = self.qkv(h).flatten(2).unflatten(1, (3, self.heads, -1))
         q, k, v = qkv.transpose(-1, -2).unbind(1)
         o = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
         return h + self.out(o.reshape(h.shape))
@@ -113,7 +120,7 @@ class Pair(nn.Module):
 
 # %% ../../nbs/library/networks/architectures.ipynb #74f076c2
 class UNet(nn.Module):
-    "Pairs of convolutions on coarser and coarser grids and back: max-pool down, transposed convolution up."
+    "Pairs of convolutions on coarser grids and back: max-pool down, transposed convolution up."
     def __init__(self,
         channels: int = 1, # C of the images
         classes: int|None = None, # how many classes it is told, None: unconditional
@@ -123,20 +130,30 @@ class UNet(nn.Module):
         dim: int = 128, # length of the embedding
     ):
         super().__init__()
-        check_architecture(channels=channels, dim=dim, padding=padding, **{f'widths[{i}]': w for i, w in enumerate(widths)})
-        if attention and any(w % 4 for w in widths): raise CreativityError(f'with attention, widths must be multiples of 4, got {widths}')
-        self.args = dict(channels=channels, classes=classes, widths=list(widths), padding=padding, attention=attention, dim=dim)
+        if not isinstance(widths, list|tuple) or not widths:
+            raise CreativityError(f'widths must be a list of at least one width, got {widths!r}')
+        check_architecture(channels=channels, dim=dim, padding=padding,
+                           **{f'widths[{i}]': w for i, w in enumerate(widths)})
+        if classes is not None: check_architecture(classes=classes)
+        if attention and any(w % 4 for w in widths):
+            raise CreativityError(f'with attention, widths must be multiples of 4, got {widths}')
+        self.args = dict(channels=channels, classes=classes, widths=list(widths), padding=padding,
+                         attention=attention, dim=dim)
         pairs = list(enumerate(zip((channels, *widths), widths, strict=False)))
         self.embed = Embed(dim, classes)
-        self.encode = nn.ModuleList(Pair(a, b, dim, padding, i > 0, attention and i > 0) for i, (a, b) in pairs)
-        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for _, (a, b) in pairs[:0:-1])
-        self.decode = nn.ModuleList(Pair(2*a, a, dim, padding, True, attention and i > 1) for i, (a, _) in pairs[:0:-1])
+        down = lambda i, a, b: Pair(a, b, dim, padding, i > 0, attention and i > 0)
+        up = lambda i, a: Pair(2*a, a, dim, padding, True, attention and i > 1)
+        self.encode = nn.ModuleList(down(i, a, b) for i, (a, b) in pairs)
+        back = pairs[:0:-1]
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for _, (a, b) in back)
+        self.decode = nn.ModuleList(up(i, a) for i, (a, _) in back)
         self.down = Conv(widths[0], channels, dim, padding)
 
     def forward(self, x, t, label=None):
-        "The noise in `x` [B,C,H,W] at times `t` [B], of classes `label` [B]; ValueError for sides that cannot be halved."
+        "The noise in `x` [B,C,H,W] at times `t` [B], of classes `label` [B]."
         if any(side % 2**len(self.grow) for side in x.shape[-2:]):
-            raise CreativityError(f'this UNet takes images with sides in multiples of {2**len(self.grow)}, got {tuple(x.shape[-2:])}')
+            raise CreativityError('this UNet takes images with sides in multiples of '
+                                  f'{2**len(self.grow)}, got {tuple(x.shape[-2:])}')
         skips: list[torch.Tensor] = []
         e, h = self.embed(t, label), x
         for pair in self.encode:
@@ -180,7 +197,7 @@ def build(
     kind, args = architectures[arch]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network_classes[kind](channels, classes, **{**presets[preset][kind], **args, **changes})
+        return network_classes[kind](channels, classes, **presets[preset][kind] | args | changes)
 
 # %% ../../nbs/library/networks/architectures.ipynb #e428b445
 def n_parameters(net):

@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from ..diffusion import Schedule, schedule_from_dict
-from ..files import asset, write_file
+from ..diffusion import Schedule, as_schedule, schedule_from_dict
+from ..files import asset, brief, write_file, write_json
 from .architectures import n_parameters, network_classes
 from .wrap import Model
 
 # %% ../../nbs/library/networks/card.ipynb #501fdbe9
 class Network(Model):
-    "One of this package's networks with its schedule, image shape and card: a denoiser that predicts noise."
+    "One of this package's networks with its schedule, image shape and card: it predicts noise."
     def __init__(self,
         net: nn.Module, # ResNet or UNet
         schedule: Schedule, # the forward process it was trained on
@@ -36,7 +36,8 @@ class Network(Model):
         self.class_names = self.card.get('class_names')
 
     def __repr__(self):
-        return f'Network({self.card.get("name", "unnamed")}: {type(self.net).__name__}, {n_parameters(self.net):,} parameters)'
+        name, kind = self.card.get('name', 'unnamed'), type(self.net).__name__
+        return f'Network({name}: {kind}, {n_parameters(self.net):,} parameters)'
 
 # %% ../../nbs/library/networks/card.ipynb #22940f96
 def save_network(
@@ -46,65 +47,106 @@ def save_network(
 ) -> Network: # what `load_network` will give
     "Write weights in float16 and their card."
     path = Path(path)
-    weights = to_bytes({k: v.detach().half().cpu().contiguous() for k, v in net.state_dict().items()})
+    halves = {k: v.detach().half().cpu().contiguous() for k, v in net.state_dict().items()}
+    weights = to_bytes(halves)
     card = dict(card, parameters=n_parameters(net), sha256=hashlib.sha256(weights).hexdigest())
     write_file(path, weights)
-    write_file(path.with_suffix('.json'), (json.dumps(card, indent=1, ensure_ascii=False) + '\n').encode())
+    write_json(path.with_suffix('.json'), card)
     return load_network(path)
 
 # %% ../../nbs/library/networks/card.ipynb #439774ae
+def _check_card(card, path):
+    "Refuse, in one line, a card that cannot describe a network."
+    if not isinstance(card, dict): raise CreativityError(f'{path} is no card: it must be an object')
+    for k in ('network', 'args', 'shape', 'schedule'):
+        if card.get(k) is None: raise CreativityError(f'the card {path} has no {k}')
+    if str(card['network']) not in network_classes:
+        raise CreativityError(f'{path}: unknown network {card["network"]!r}, '
+                              f'known are {list(network_classes)}')
+    for k in ('args', 'schedule', 'data', 'recipe', 'begin'):
+        needed = k in ('args', 'schedule')
+        if not isinstance(card[k] if needed else card.get(k) or {}, dict):
+            raise CreativityError(f'{path}: {k} must be an object, got {card[k]!r}')
+    shape, names = card['shape'], card.get('class_names')
+    whole = lambda v: isinstance(v, int) and not isinstance(v, bool) and 0 < v <= 4096
+    if not isinstance(shape, list) or len(shape) != 3 or not all(map(whole, shape)):
+        raise CreativityError(f'{path}: shape must be three whole numbers [C,H,W], got {shape!r}')
+    if shape[0] != card['args'].get('channels', shape[0]):
+        raise CreativityError(f'{path}: shape {shape} has not the channels of its network')
+    if names is not None:
+        named = isinstance(names, list) and all(isinstance(n, str) for n in names)
+        if not named or len(names) < (card['args'].get('classes') or 0):
+            raise CreativityError(f'{path}: class_names must be names, one for each class')
+
+# %% ../../nbs/library/networks/card.ipynb #dff801bd
 def read_card(
     path: Path, # <name>.json
 ) -> dict: # with all that `load_network` needs
-    "A network's card; ValueError if something is missing."
+    "A network's card; an error of one line if it cannot describe a network."
     try: card = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise FileNotFoundError(f'weights come with a card, but there is no {path}') from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f'weights come with a card, but there is no {path}') from None
+    except RecursionError: raise CreativityError(f'{path} is not JSON: too deep') from None
     except ValueError as e: raise CreativityError(f'{path} is not JSON: {e}') from None
-    for k in ('network', 'args', 'shape', 'schedule'):
-        if not isinstance(card, dict) or card.get(k) is None: raise CreativityError(f'the card {path} has no {k}')
-    if str(card['network']) not in network_classes:
-        raise CreativityError(f'{path}: unknown network {card["network"]!r}, known are {list(network_classes)}')
-    for k in ('args', 'schedule', 'data', 'recipe'):
-        if not isinstance(card.get(k, {}), dict): raise CreativityError(f'{path}: {k} must be an object, got {card[k]!r}')
+    _check_card(card, path)
     return card
 
-# %% ../../nbs/library/networks/card.ipynb #dff801bd
+# %% ../../nbs/library/networks/card.ipynb #4efbc653
 def read_weights(
     path: Path, # <name>.safetensors
     net: nn.Module, # what its card describes
 ) -> dict: # name -> float32 tensor
-    "A network's weights; ValueError if they are damaged or belong to another architecture."
+    "A network's weights; an error of one line if damaged or of another architecture."
     try: weights = {k: v.float() for k, v in load_file(path).items()}
-    except SafetensorError as e: raise CreativityError(f'{path} is not a safetensors file: {e}') from None
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as e:
+        raise CreativityError(f'{path} is not a safetensors file: {brief(e)}') from None
     want, have = ({k: tuple(v.shape) for k, v in d.items()} for d in (net.state_dict(), weights))
     if wrong := sorted(k for k in want | have if want.get(k) != have.get(k)):
-        raise CreativityError(f'{path} holds weights of another architecture than its card says: {wrong[0]} does not fit')
-    if not all(v.isfinite().all() for v in weights.values()): raise CreativityError(f'{path} holds NaN or Inf')
+        raise CreativityError(f'{path} holds weights of another architecture than its card says: '
+                              f'{wrong[0]} does not fit')
+    if not all(v.isfinite().all() for v in weights.values()):
+        raise CreativityError(f'{path} holds NaN or Inf')
     return weights
 
-# %% ../../nbs/library/networks/card.ipynb #4efbc653
+# %% ../../nbs/library/networks/card.ipynb #ca65e0e8
+def _untrained(card, path):
+    "The network and the schedule that a card describes."
+    kind, args = network_classes[card['network']], dict(card['args'])
+    try:
+        # sizes are checked before memory is taken
+        with torch.device('meta'): size = n_parameters(kind(**args))
+        if size > 1e9: raise CreativityError(f'a network of {size:,} parameters is none of ours')
+        with torch.random.fork_rng(devices=[]): net = kind(**args)
+        return net, as_schedule(schedule_from_dict(card['schedule']))
+    except (TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as e:
+        raise CreativityError(f'{path}: {brief(e)}') from None
+
+# %% ../../nbs/library/networks/card.ipynb #a80e224f
 def load_network(
-    name: str|Path, # a network in the package, e.g. 'fashion_mnist-resnet', or the path of a .safetensors file
+    name: str|Path, # one in the package, e.g. 'fashion_mnist-resnet', or a .safetensors file's path
     device: str = 'cpu', # where it will run
 ) -> Network: # ready to denoise, in float32
-    "A trained network from its weights and card; a one-line error if they do not fit together."
+    "A trained network from its weights and card; an error of one line if they do not fit."
     folder = asset('networks')
-    path = Path(name) if str(name).endswith('.safetensors') else folder/f'{name}.safetensors'
+    named = not str(name).endswith('.safetensors')
+    path = folder/f'{name}.safetensors' if named else Path(name)
     if not path.exists():
-        if str(name) in stored_cards(): raise FileNotFoundError(f'no network {str(name)!r}: of this one only the card is in the package; give the path of a .safetensors file')
+        if str(name) in stored_cards():
+            raise FileNotFoundError(f'no network {str(name)!r}: of this one only the card is in '
+                                    'the package; give the path of a .safetensors file')
         have = sorted(p.stem for p in folder.glob('*.safetensors'))
-        raise FileNotFoundError(f'no network {str(name)!r}: give the path of a .safetensors file or one of {have}')
+        raise FileNotFoundError(f'no network {str(name)!r}: give the path of a .safetensors file '
+                                f'or one of {have}')
     card = read_card(path.with_suffix('.json'))
-    try:
-        with torch.random.fork_rng(devices=[]): net, schedule = network_classes[card['network']](**card['args']), schedule_from_dict(card['schedule'])
-        schedule.a(.5), tuple(card['shape'])
-    except (TypeError, ValueError, RuntimeError) as e: raise CreativityError(f'{path.with_suffix(".json")}: {e}') from None
+    net, schedule = _untrained(card, path.with_suffix('.json'))
     net.load_state_dict(read_weights(path, net))
-    if card.get('sha256') not in (None, hashlib.sha256(path.read_bytes()).hexdigest()): raise CreativityError(f'{path} holds not the weights of its card: its SHA-256 differs')
-    return Network(net.to(device, memory_format=torch.channels_last), schedule, card['shape'], card)
+    if card.get('sha256') not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise CreativityError(f'{path} holds not the weights of its card: its SHA-256 differs')
+    net = net.to(device, memory_format=torch.channels_last)
+    return Network(net, schedule, card['shape'], card)
 
-# %% ../../nbs/library/networks/card.ipynb #ca65e0e8
+# %% ../../nbs/library/networks/card.ipynb #a2c9b42c
 def stored_cards() -> dict[str, dict]: # name -> card
-    "The cards in the package: of its networks, and of those that it tells about without holding their weights."
-    folder = asset('networks')
-    return {p.stem: read_card(p) for p in sorted(folder.glob('*.json')) if not p.stem.endswith('-scales')}
+    "The cards in the package: of its networks, and of those whose weights it does not hold."
+    paths = sorted(asset('networks').glob('*.json'))
+    return {p.stem: read_card(p) for p in paths if not p.stem.endswith('-scales')}

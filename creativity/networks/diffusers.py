@@ -121,8 +121,9 @@ def _euler_spec(scheduler, c):
     _refuse(c, prediction_type=list(_PREDICTS), interpolation_type=['linear'],
             timestep_type=['discrete', 'continuous'])
     _refuse_zero_snr(c)
-    schedule = StepSchedule(scheduler.alphas_cumprod)
-    s = ((1 - scheduler.alphas_cumprod)/scheduler.alphas_cumprod).sqrt().double().numpy()
+    # with zero SNR its last step is set to 2**-24, which may lie above the one before
+    alphas = scheduler.alphas_cumprod.clamp(min=float(scheduler.alphas_cumprod[-1]))
+    schedule, s = StepSchedule(alphas), ((1 - alphas)/alphas).sqrt().double().numpy()
     if c.get('sigma_max') and c['sigma_max'] > s[-1]:
         raise CreativityError(f'EulerDiscreteScheduler: sigma_max={c["sigma_max"]} is not '
                               f'honoured, the steps end at {s[-1]:.4g}')

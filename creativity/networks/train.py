@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['loss_times', 'noise_loss', 'label_batches', 'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision',
            'Trainer', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'total_seen', 'whole_curve',
-           'begin_with', 'check_same_run', 'resume', 'add_point', 'interrupted', 'run_steps', 'train_command',
+           'begin_with', 'check_same_run', 'resume', 'add_point', 'Budget', 'interrupted', 'run_steps', 'train_command',
            'make_card', 'data_hash', 'is_own', 'training_images', 'network_images', 'hold_out', 'training_sets',
            'plan_steps', 'how_told', 'train']
 
 # %% ../../nbs/library/networks/train.ipynb #250e3cc1
 import copy
 import csv
+import hashlib
 import io
 import json
 import math
@@ -19,6 +20,7 @@ import shlex
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -39,7 +41,7 @@ from ..data.find import load
 from ..data.images import Images, digest, to_uint8
 from ..data.sets import SETS, set_name
 from ..diffusion import CosineSchedule, Schedule, add_noise
-from ..files import writable_folder, write_file
+from ..files import brief, writable_folder, write_file
 from .architectures import build, check_architecture
 from .card import Network, load_network, save_network
 
@@ -92,12 +94,14 @@ class Recipe:
     warmup: int = 200 # steps over which it rises
     ema: float = 0.999 # the averaged weights forget at this rate
     seed: int = 0 # of first weights, order of images, times and noise
-    high_noise: float = 0. # share of a batch whose times crowd at t = 1, as `1 - (1 - u)**4`; the others are uniform
+    high_noise: float = 0. # share of a batch with times at t = 1, `1 - (1 - u)**4`; others uniform
 
     def __post_init__(self):
         check_architecture(steps=self.steps, batch=self.batch, warmup=self.warmup)
-        if not 0 < self.lr < 1 or not 0 <= self.ema < 1: raise CreativityError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
-        if not 0 <= self.high_noise <= 1: raise CreativityError(f'high_noise must be a share from 0 to 1, got {self.high_noise}')
+        if not 0 < self.lr < 1 or not 0 <= self.ema < 1:
+            raise CreativityError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
+        if not 0 <= self.high_noise <= 1:
+            raise CreativityError(f'high_noise must be a share from 0 to 1, got {self.high_noise}')
 
     def rate(self, step):
         "Learning rate of a step, counted from 0."
@@ -199,21 +203,56 @@ def save_checkpoint(
     path: Path, # checkpoint.safetensors; curve.csv is written beside it
     facts: dict, # what the run is: architecture, data, recipe, …
 ) -> None:
-    "All of a trainer's state in one file: tensors, with step, curve and facts as JSON in the header."
+    "All of a trainer's state in one file: tensors, and JSON with its checksum in the header."
     state = dict(facts, step=trainer.step, seconds=round(trainer.seconds, 1), curve=trainer.curve)
-    write_file(path, to_bytes(trainer.tensors(), {'state': json.dumps(state)}))
+    text, tensors = json.dumps(state), trainer.tensors()
+    header = {'state': text, 'sha256': _checksum(text, tensors)}
+    write_file(path, to_bytes(tensors, header))
     write_file(path.with_name('curve.csv'), curve_csv(trainer.curve))
 
 # %% ../../nbs/library/networks/train.ipynb #b98bbf43
+def _checksum(text, tensors):
+    "SHA-256 of a checkpoint's JSON and of every tensor with its name."
+    h = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        h.update(f'{name} {tuple(tensors[name].shape)} {tensors[name].dtype}'.encode())
+        h.update(tensors[name].numpy().tobytes())
+    return h.hexdigest()
+
+# %% ../../nbs/library/networks/train.ipynb #764e4d66
+_STATE = dict(step=int, seconds=int|float, curve=list, recipe=dict, args=dict, data=dict, plans=list)
+
+# %% ../../nbs/library/networks/train.ipynb #9fc39b8f
+def _check_state(state):
+    "Refuse, in one line, a checkpoint's JSON that no run wrote."
+    for key, kind in _STATE.items():
+        if key not in state: raise CreativityError(f'it lacks {key}')
+        if not isinstance(state[key], kind) or isinstance(state[key], bool):
+            raise CreativityError(f'its {key} is {state[key]!r}')
+    whole = lambda v: isinstance(v, list) and len(v) == 2 and all(isinstance(n, int) for n in v)
+    if not state['plans'] or not all(map(whole, state['plans'])):
+        raise CreativityError(f'its plans are {state["plans"]!r}')
+    if state['step'] < 0 or not 0 <= state['seconds'] < math.inf:
+        raise CreativityError(f'its step is {state["step"]} after {state["seconds"]} seconds')
+    if not all(isinstance(c, dict) and 'step' in c for c in state['curve']):
+        raise CreativityError('its curve holds something else than points')
+
+# %% ../../nbs/library/networks/train.ipynb #9f35c8c9
 def read_state(
     path: Path, # checkpoint.safetensors
 ) -> dict: # step, seconds, curve and facts
-    "The JSON part of a checkpoint."
+    "The JSON part of a checkpoint; an error of one line if the file is damaged or was edited."
     try:
-        with safe_open(path, 'pt') as f: state = dict(json.loads(f.metadata()['state']))
-        if missing := {'step', 'seconds', 'curve', 'recipe', 'args', 'data'} - set(state): raise CreativityError(f'it lacks {sorted(missing)[0]}')
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
-        raise CreativityError(f'{path} is not a checkpoint of this package: {e}') from None
+        with safe_open(path, 'pt') as f:
+            header = f.metadata()
+            state = json.loads(header['state'])
+            if not isinstance(state, dict): raise CreativityError('it holds no state')
+            _check_state(state)
+            tensors = {name: f.get_tensor(name) for name in f.keys()}
+        if header.get('sha256') != _checksum(header['state'], tensors):
+            raise CreativityError('its content is not what was written (the checksum differs)')
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as e:
+        raise CreativityError(f'{path} is not a checkpoint of this package: {brief(e)}') from None
     return state
 
 # %% ../../nbs/library/networks/train.ipynb #9443385f
@@ -261,29 +300,42 @@ def check_same_run(
     facts: dict, # what is asked for, as from `run_facts`
     folder: Path, # where the checkpoint is
 ) -> None:
-    "ValueError that says what is stored and what was asked for, if these are two runs. Steps may differ, but are not taken back."
-    flat = lambda d: {f'{k} {j}'.strip(): w for k, v in d.items() for j, w in (v.items() if isinstance(v, dict) else [('', v)])}
+    "Refuse two runs in one folder, with what differs. Steps may differ, but are not taken back."
+    inner = lambda v: v.items() if isinstance(v, dict) else [('', v)]
+    flat = lambda d: {f'{k} {j}'.strip(): w for k, v in d.items() for j, w in inner(v)}
     old, new = flat(stored), flat(facts)
     for k, v in new.items():
         if k != 'recipe steps' and old.get(k) != v:
-            raise CreativityError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was asked for: ask for the same or choose another folder')
+            raise CreativityError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was asked for: '
+                                  'ask for the same or choose another folder')
     if new['recipe steps'] < stored['step']:
-        raise CreativityError(f'{folder} holds a run of {stored["step"]} steps, but {new["recipe steps"]} were asked for: ask for as many or more, or choose another folder')
+        raise CreativityError(f'{folder} holds a run of {stored["step"]} steps, but '
+                              f'{new["recipe steps"]} were asked for: ask for as many or more, '
+                              'or choose another folder')
 
 # %% ../../nbs/library/networks/train.ipynb #22da5fff
 def resume(
     trainer: Trainer, # not yet begun
     path: Path, # checkpoint.safetensors, if there is one
     facts: dict, # what the run is, as from `run_facts`
-) -> dict: # facts, and `plans`: pairs of a step and the number of steps that was planned there
-    "Go on from a checkpoint; ValueError if it is of another run."
+) -> dict: # facts, and `plans`: pairs of a step and the number of steps planned there
+    "Go on from a checkpoint; an error of one line if it is of another run."
     n = trainer.recipe.steps
     if not path.exists(): return dict(facts, plans=[[0, n]])
     state = read_state(path)
     check_same_run(state, facts, path.parent)
-    trainer.restore(load_file(path), state['step'])
+    try: trainer.restore(load_file(path), state['step'])
+    except (KeyError, RuntimeError) as e:
+        raise CreativityError(f'{path} is not a checkpoint of this network: {brief(e)}') from None
     trainer.seconds, trainer.curve = state['seconds'], state['curve']
-    return dict(facts, plans=state['plans'] + [[trainer.step, n]]*(state['plans'][-1][1] != n))
+    return dict(facts, plans=_planned(state['plans'], trainer.step, n))
+
+# %% ../../nbs/library/networks/train.ipynb #76a6ae38
+def _planned(plans, step, n):
+    "The plans with one more, of `n` steps from `step` on; a plan of which no step was taken goes."
+    plans = [p for p in plans if p[0] < step or p == plans[0]]
+    if plans[-1][0] == step: return [*plans[:-1], [step, n]]
+    return plans if plans[-1][1] == n else [*plans, [step, n]]
 
 # %% ../../nbs/library/networks/train.ipynb #777e5487
 def add_point(
@@ -293,8 +345,59 @@ def add_point(
 ) -> None:
     "Measure the held-out loss by noise level and add it to the curve."
     with trainer.autocast(): by_time = loss_by_noise(trainer.mean, held_out, trainer.schedule)
-    trainer.curve.append(dict(step=trainer.step, seconds=round(trainer.seconds, 1), train=round(loss, 6),
-                              held_out=round(sum(by_time)/len(by_time), 6), by_time=[round(v, 6) for v in by_time]))
+    trainer.curve.append(dict(step=trainer.step, seconds=round(trainer.seconds, 1),
+                              train=round(loss, 6),
+                              held_out=round(sum(by_time)/len(by_time), 6),
+                              by_time=[round(v, 6) for v in by_time]))
+
+# %% ../../nbs/library/networks/train.ipynb #d241c497
+class Budget:
+    "The minutes of a run, over all its starts, and the plans that are made of them."
+    shares = (.02, .05, .1, .2, .35, .5, .65, .8, .9, .95, .98) # of the time, where a plan is made
+
+    def __init__(self,
+        minutes: float, # time limit
+        step: int = 0, # where this start begins
+        seconds: float = 0., # how long the run took until then
+    ):
+        self.limit, self.since = 60*minutes, (step, seconds)
+        self.ahead = [s for s in self.shares if s*self.limit > seconds]
+
+    def plan(self, step, seconds, planned):
+        "The number of steps that will have been taken at the end, if it is time to say; else None."
+        if not self.ahead: return None
+        # faster than planned: half of the rest is done before the next share of the time is over
+        early = step - self.since[0] > (planned - self.since[0])/2
+        if seconds < self.ahead[0]*self.limit and not early: return None
+        while self.ahead and seconds >= self.ahead[0]*self.limit: self.ahead.pop(0)
+        steps, spent = step - self.since[0], seconds - self.since[1]
+        if not steps: return None
+        self.since = step, seconds
+        return step + max(1, round((self.limit - seconds)*steps/max(spent, 1e-9)))
+
+# %% ../../nbs/library/networks/train.ipynb #1e78c4d4
+def _replan(trainer, facts, budget):
+    "Change the trainer's plan, and what the run says of it, if the budget asks for it."
+    n = budget.plan(trainer.step, trainer.seconds, trainer.recipe.steps)
+    if n is None or abs(n - trainer.recipe.steps) <= .005*n: return
+    trainer.recipe = replace(trainer.recipe, steps=n)
+    facts['recipe'] = asdict(trainer.recipe)
+    facts['plans'] = _planned(facts['plans'], trainer.step, n)
+
+# %% ../../nbs/library/networks/train.ipynb #0665040d
+def _report(trainer, losses, bar):
+    "Show the recent loss; an error of one line if it is not finite."
+    recent = torch.stack(losses[-100:]).mean().item()
+    if not math.isfinite(recent):
+        raise CreativityError(f'the loss is not finite at step {trainer.step}: use a smaller lr')
+    bar.set_postfix(loss=f'{recent:.4f}', refresh=False)
+
+# %% ../../nbs/library/networks/train.ipynb #0e4e0081
+def _goes_on(trainer, stop, minutes, budget):
+    "Has the run a step to take? With a budget it is the plan that ends it, soon after the time."
+    end = min(trainer.recipe.steps, stop or trainer.recipe.steps)
+    if budget: return trainer.step < end and trainer.seconds < 1.1*budget.limit
+    return trainer.step < end and (minutes is None or trainer.seconds < 60*minutes)
 
 # %% ../../nbs/library/networks/train.ipynb #c19eddf2
 @contextmanager
@@ -312,26 +415,29 @@ def interrupted():
 def run_steps(
     trainer: Trainer, # goes on from where it is
     path: Path, # checkpoint.safetensors
-    facts: dict, # what the run is
+    facts: dict, # what the run is; gets the plans that are made on the way
     held_out: Images, # for the loss curve
     minutes: float|None = None, # time limit over all starts of this run together
     stop: int|None = None, # do not go beyond this step
+    budget: Budget|None = None, # plan the steps by the time, instead of fixed ones
     progress: bool = True, # show loss and images/s
     every: float = 30, # seconds between checkpoints
 ) -> None:
-    "Advance to the last step, `stop` or the time limit, with about forty points of the loss curve and a checkpoint now and then."
-    n, batch, gap = trainer.recipe.steps, min(trainer.recipe.batch, len(trainer.data)), max(50, trainer.recipe.steps//40)
+    "Advance to the last step, `stop` or the time limit, with about forty points of the loss curve."
+    batch, gap = min(trainer.recipe.batch, len(trainer.data)), max(50, trainer.recipe.steps//40)
     begun, saved, losses = time.time() - trainer.seconds, time.time(), []
-    with tqdm(total=n*batch, initial=trainer.step*batch, unit=' images', disable=not progress, mininterval=1) as bar, interrupted() as asked:
-        while not asked and trainer.step < min(n, stop or n) and (minutes is None or trainer.seconds < 60*minutes):
+    with tqdm(total=trainer.recipe.steps*batch, initial=trainer.step*batch, unit=' images',
+              disable=not progress, mininterval=1) as bar, interrupted() as asked:
+        while not asked and _goes_on(trainer, stop, minutes, budget):
             losses.append(trainer.advance())
             bar.update(batch)
-            if trainer.step % 20 == 0 or trainer.step == n:
-                recent = torch.stack(losses[-100:]).mean().item()
-                if not math.isfinite(recent): raise CreativityError(f'the loss is not finite at step {trainer.step}: use a smaller lr')
-                bar.set_postfix(loss=f'{recent:.4f}', refresh=False)
+            last = trainer.step == trainer.recipe.steps
+            if trainer.step % 20 == 0 or last: _report(trainer, losses, bar)
             trainer.seconds = time.time() - begun
-            if trainer.step % gap == 0 or trainer.step == n:
+            if budget and not last:
+                _replan(trainer, facts, budget)
+                bar.total = trainer.recipe.steps*batch
+            if trainer.step % gap == 0 or last:
                 add_point(trainer, torch.stack(losses).mean().item(), held_out)
                 losses = []
             if time.time() - saved > every:
@@ -347,16 +453,22 @@ def train_command(
 ) -> str: # a shell command, or several: one for each number of steps that was planned on the way
     "What trains this network again; a comment names what only Python can say."
     r, how, first = state['recipe'], state.get('how', {}), state.get('begin', {}).get('name')
-    named = (how.get('data') or state['data']['name']) in SETS
-    plans = state.get('plans') or [[0, state['recipe']['steps']]]
-    words = [f'creativity train --data {shlex.quote(how.get("data") or state["data"]["name"])}', named and not how.get('subset') and '--full',
-             f'--arch {state["arch"]} --preset {preset}', not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
-             f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}', r.get('high_noise') and f'--high-noise {r["high_noise"]}',
+    plans = state.get('plans') or [[0, r['steps']]]
+    data = how.get('data') or state['data']['name']
+    full = data in SETS and not how.get('subset')
+    words = [f'creativity train --data {shlex.quote(data)}', full and '--full',
+             f'--arch {state["arch"]} --preset {preset}',
+             not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
+             f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}',
+             r.get('warmup', 200) != 200 and f'--warmup {r["warmup"]}',
+             r.get('high_noise') and f'--high-noise {r["high_noise"]}',
              how.get('device') and f'--device {how["device"]}']
     line = ' '.join(w for w in words if w).replace('{}', '--steps {}{}')
     ends = [*(begun for begun, _ in plans[1:]), state['step']]
-    lines = [line.format(n, f' --stop {end}' if end < n else '') for (_, n), end in zip(plans, ends, strict=True)]
-    return ' && '.join(lines) + (f' # with {", ".join(how["python"])}: in Python' if how.get('python') else '')
+    lines = [line.format(n, f' --stop {end}' if end < n else '')
+             for (_, n), end in zip(plans, ends, strict=True)]
+    note = f' # with {", ".join(how["python"])}: in Python' if how.get('python') else ''
+    return ' && '.join(lines) + note
 
 # %% ../../nbs/library/networks/train.ipynb #d7f32896
 def make_card(
@@ -455,12 +567,14 @@ def plan_steps(
     trainer: Trainer, # not yet begun; left as it is
     minutes: float, # the time there is
 ) -> int: # steps that fit into it
-    "How many steps fit into `minutes`, by the time of ten; nine tenths of that, as other work comes and goes."
-    trial = Trainer(copy.deepcopy(trainer.net), trainer.data, replace(trainer.recipe, steps=12), trainer.schedule, trainer.precision)
+    "How many steps fit into `minutes`, by the time of ten; a first guess, see `Budget`."
+    recipe = replace(trainer.recipe, steps=12)
+    trial = Trainer(copy.deepcopy(trainer.net), trainer.data, recipe, trainer.schedule,
+                    trainer.precision)
     for i in range(12):
         if i == 2: begun = time.time()
         trial.advance()
-    return max(1, int(.9*60*minutes/((time.time() - begun)/10)))
+    return max(1, int(60*minutes/max((time.time() - begun)/10, 1e-9)))
 
 # %% ../../nbs/library/networks/train.ipynb #3d053fe2
 def how_told(
@@ -477,6 +591,38 @@ def how_told(
                 python=own + [f'{k}={v}' for k, v in changes.items()])
 
 # %% ../../nbs/library/networks/train.ipynb #ad237712
+def _trainer(data, held_out, recipe, arch, preset, begin, schedule, changes):
+    "A trainer that has not begun, and what is known of the network that it begins with."
+    labels = [int(d.y.max()) for d in (data, held_out) if d.y is not None]
+    classes = None if data.y is None else 1 + max(labels)
+    net = build(arch, preset, data.x.shape[1], classes, recipe.seed, **changes)
+    first = begin_with(net, begin)
+    precision = mixed_precision(data.x.device)
+    return Trainer(net, data, recipe, schedule or CosineSchedule(), precision), first
+
+# %% ../../nbs/library/networks/train.ipynb #14781105
+def _plan_first(trainer, path, minutes):
+    "Plan a run by its time: as many steps as seem to fit, a tenth of them (at most 200) to warm up."
+    if not path.exists():
+        steps = plan_steps(trainer, minutes)
+        trainer.recipe = replace(trainer.recipe, steps=steps, warmup=max(1, min(200, steps//10)))
+        return
+    state = read_state(path)
+    trainer.recipe = replace(trainer.recipe, steps=state['recipe'].get('steps', 1),
+                             warmup=state['recipe'].get('warmup', 200))
+    ended = state['step'] >= trainer.recipe.steps and state['seconds'] > .9*60*minutes
+    if state['step'] and not ended and state['seconds'] < .98*60*minutes:
+        left = (60*minutes - state['seconds'])*state['step']/max(state['seconds'], 1e-9)
+        trainer.recipe = replace(trainer.recipe, steps=state['step'] + max(1, round(left)))
+
+# %% ../../nbs/library/networks/train.ipynb #256ddd43
+def _say_ended(trainer, out):
+    "A run that has had its time says so, and how to go on."
+    warnings.warn(f'{out} holds a run that has had its {trainer.seconds/60:.3g} minutes ('
+                  f'{trainer.step:,} steps): more minutes, or steps above {trainer.step:,}, '
+                  'extend it', stacklevel=3)
+
+# %% ../../nbs/library/networks/train.ipynb #81b2b44f
 def train(
     data: str|Path|Images, # an image set's name, a folder or zip file of PNG and JPEG files, or images
     out: str|Path, # folder for checkpoint, curve, weights and card; a run begun there goes on
@@ -496,7 +642,8 @@ def train(
     name: str|None = None, # of the network, None: '<data>-<arch>'
     begin: str|Path|None = None, # a trained network of the same size, whose weights to begin with; the padding may differ
     stop: int|None = None, # end at this step, as if the time were over
-    high_noise: float = 0., # share of a batch whose times crowd at the end of high noise, see `Recipe`
+    high_noise: float = 0., # share of a batch whose times crowd at high noise, see `Recipe`
+    warmup: int = 200, # steps over which the learning rate rises, see `Recipe`; `minutes` choose it
     progress: bool = True, # show loss and images/s
     every: float = 30, # seconds between checkpoints
     **changes, # arguments of ResNet or UNet, over the preset's
@@ -505,15 +652,16 @@ def train(
     if steps is None and minutes is None: raise CreativityError('say how long: steps, minutes or both')
     if minutes is not None and not 0 < minutes < math.inf: raise CreativityError(f'minutes must be above 0, got {minutes}')
     if stop is not None: check_architecture(stop=stop)
-    recipe, how = Recipe(steps or 1, batch, lr, ema=ema, seed=seed, high_noise=high_noise), how_told(data, full, device, schedule, changes)
+    how = how_told(data, full, device, schedule, changes)
+    recipe = Recipe(steps or 1, batch, lr, warmup, ema, seed, high_noise)
     path = writable_folder(out)/'checkpoint.safetensors'
     data, held_out = training_sets(data, held_out, conditional, full, device)
-    classes = None if data.y is None else 1 + max(int(d.y.max()) for d in (data, held_out) if d.y is not None)
-    net = build(arch, preset, data.x.shape[1], classes, seed, **changes)
-    first = begin_with(net, begin)
-    trainer = Trainer(net, data, recipe, schedule or CosineSchedule(), mixed_precision(torch.device(device)))
-    if steps is None: steps = read_state(path)['recipe']['steps'] if path.exists() else plan_steps(trainer, minutes)
-    trainer.recipe = replace(recipe, steps=steps)
-    facts = dict(resume(trainer, path, run_facts(trainer, arch) | dict(begin=first)), how=how)
-    run_steps(trainer, path, facts, held_out, minutes, stop, progress, every)
-    return save_network(trainer.mean, path.with_name('network.safetensors'), make_card(read_state(path), name, preset, data.class_names))
+    trainer, first = _trainer(data, held_out, recipe, arch, preset, begin, schedule, changes)
+    if steps is None: _plan_first(trainer, path, minutes)
+    facts = run_facts(trainer, arch) | dict(begin=first)
+    facts = dict(resume(trainer, path, facts), how=how)
+    budget = None if steps else Budget(minutes, trainer.step, trainer.seconds)
+    if budget and not _goes_on(trainer, stop, minutes, budget): _say_ended(trainer, out)
+    else: run_steps(trainer, path, facts, held_out, minutes, stop, budget, progress, every)
+    card = make_card(read_state(path), name, preset, data.class_names)
+    return save_network(trainer.mean, path.with_name('network.safetensors'), card)
