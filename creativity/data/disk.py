@@ -388,7 +388,7 @@ def from_files(
     if files.labels is not None: keep = keep[np.argsort(files.labels[keep], kind='stable')]
 
     def pieces():
-        for i, pixels in _one_by_one(files, keep, None, skip, **how):
+        for i, pixels in _one_by_one(files, keep.tolist(), None, skip, **how):
             used.append(i)
             yield pixels.transpose(2, 0, 1)[None]
 
@@ -450,8 +450,8 @@ def from_images(
                 for i in order[s].split(block): yield moved(to_uint8(d.x[i]).numpy(), v)
 
     classes = {c: slice(s.start*versions, s.stop*versions) for c, s in parts.items()}
-    classes = None if d.y is None else classes
-    return Pieces(pieces(), (len(d)*versions, *d.x.shape[1:]), classes, d.class_names)
+    shape = (len(d)*versions, *d.x.shape[1:])
+    return Pieces(pieces(), shape, None if d.y is None else classes, d.class_names)
 
 # %% ../../nbs/library/data/disk.ipynb #6d83754a
 def from_dictionary(

@@ -49,7 +49,8 @@ def show_images(
     "Draw images in a grid, each with its title above it."
     x = _batch(x)
     ncols, (H, W) = min(len(x), ncols), x.shape[2:]
-    width = ax.get_position().width*ax.figure.get_figwidth() if ax else (figsize or (7,))[0]
+    whole = ax.get_figure(root=True) if ax else None
+    width = ax.get_position().width*whole.get_figwidth() if ax and whole else (figsize or (7,))[0]
     titles = [] if titles is None else [str(s) for s in titles]
     lines = max((s.count('\n') + 1 for s in titles), default=0)
     gap, top = max(1, W//16), ceil(ncols*W*.19*lines/width)
