@@ -540,8 +540,8 @@ def run_calibrate(
     d = machine_images(net, data, size, n, full)
     check_room(seeds, net.shape)
     m = kind(d.x.to(net.device), d.y if net.num_classes else None, net.schedule)
-    c = calibration(net, m, ks if isinstance(ks, list) else [ks], range(seed, seed + seeds), steps,
-                    out=out)
+    ks = ks if isinstance(ks, list) else [ks]
+    c = calibration(net, m, ks, seeds=range(seed, seed + seeds), steps=steps, out=out)
     given = dict(network=network, data=data or d.name, size=size, n=n, full=full, machine=machine, widths=widths, steps=steps,
                  seeds=seeds, seed=seed, fields=fields or None)
     more = {}
