@@ -292,8 +292,8 @@ def read_network(
     device: str = 'cpu', # where it will run
 ) -> 'Denoiser':
     "A network by what `--network` takes."
-    from creativity.networks.card import load_network
-    return load_network(network, str(read_device(device)))
+    from creativity.networks.diffusers import find_network
+    return find_network(network, device=str(read_device(device)))
 
 # %% ../../nbs/library/app/cli.ipynb #f3246144
 def start_ranks(

@@ -1,0 +1,269 @@
+"What all commands promise: one meaning for an option, stored commands that parse, errors in one line, and a terminal that may be poor."
+import inspect
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer.main
+from PIL import Image
+from typer.testing import CliRunner
+
+from creativity.app import cli, terminal
+from creativity.data.find import load, make_dictionary
+from creativity.data.show import save_grid
+from creativity.diffusion import sample
+from creativity.errors import CreativityError
+from creativity.files import asset
+from creativity.machines.windows import BBELSMachine
+from creativity.networks.card import load_network
+
+PROGRAM = [sys.executable, '-m', 'creativity']
+COMMANDS = typer.main.get_command(cli.app)
+NAMES = [*COMMANDS.commands, *(f'study {name}' for name in cli.study_titles())]
+
+
+def find(name):
+    "A command, or a command of the group `study`."
+    command = COMMANDS
+    for word in name.split(): command = command.get_command(None, word)
+    return command
+
+
+def parse(line):
+    "Parse a command line with the parser of the program; nothing is run."
+    words = shlex.split(line)
+    assert words[0] == 'creativity'
+    name = ' '.join(words[1:3]) if words[1] == 'study' else words[1]
+    find(name).make_context(name, words[1 + len(name.split()):])
+
+
+def commands_in(value):
+    "Every command that a stored record names."
+    if isinstance(value, dict):
+        for key, v in value.items(): yield from [v] if key == 'command' else commands_in(v)
+    if isinstance(value, list):
+        for v in value: yield from commands_in(v)
+
+
+# One meaning for an option
+
+@pytest.mark.parametrize('name', [n for n in NAMES if n != 'study'])
+def test_shared_options_mean_the_same(name):
+    params = find(name).params
+    assert not [p for p in params if '--subset' in p.opts]
+    for p in params:
+        if p.name in terminal.SHARED and p.param_type_name == 'option': assert terminal.SHARED[p.name] in p.help, p.name
+        if p.name in ('seeds', 'seed', 'steps', 'n', 'images'): assert p.name in terminal.LEAST
+
+
+def test_shared_options_have_one_type():
+    functions = [f for n, f in vars(cli).items() if n.startswith('run_')]
+    functions += [import_module(f'creativity.studies.{n}').run_study for n in cli.study_titles()]
+    found = {}
+    for f in functions:
+        for p in inspect.signature(f).parameters.values(): found.setdefault(p.name, set()).add(str(p.annotation).replace('<class ', '').strip("'>").split(' |')[0].removesuffix(' | None'))
+    assert {len(found[n]) for n in (*terminal.SHARED, 'seeds', 'steps') if n in found} == {1}, found
+
+
+def test_images_of_every_kind_are_named_alike(run, tmp_path):
+    "What `dictionary` writes, arrays, folders with classes, zips: `--data` reads them all, with `--label` and `--size`."
+    d = load('fashion_mnist', n=20)
+    for i, (x, y) in enumerate(zip(d.x, d.y, strict=True)):
+        folder = tmp_path/'photos'/('cat' if y < 5 else 'dog')
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(((x[0] + 1)*127.5).round().byte().numpy()).save(folder/f'{i}.png')
+    u = ((d.x + 1)*127.5).round().to(torch.uint8).numpy()
+    np.savez(tmp_path/'a.npz', images=u, labels=(d.y >= 5).long().numpy())
+    np.save(tmp_path/'b.npy', u)
+    make_dictionary(tmp_path/'dict', str(tmp_path/'photos'), grey=True)
+    made = {}
+    for data in ('photos --label cat', 'a.npz --label 0', 'b.npy', 'dict --label cat'):
+        code, _, err = run(f'sample --machine ls --data {data} --k 3 --seeds 1 --steps 2 --out s')
+        assert code == 0, (data, err)
+        with np.load('s/samples.npz') as z: made[data] = z['images']
+    assert np.abs(made['photos --label cat'] - made['a.npz --label 0']).max() < 1e-5
+    assert np.abs(made['photos --label cat'] - made['dict --label cat']).max() < 1e-5
+    assert np.abs(made['photos --label cat'] - made['b.npy']).max() > .1
+    assert run('sample --machine ls --data photos --size 16 --k 3 --seeds 1 --steps 2 --out s')[0] == 0
+    with np.load('s/samples.npz') as z: assert z['images'].shape == (1, 1, 16, 16)
+
+
+# Stored commands
+
+def test_every_stored_command_parses():
+    lines = [line for p in asset().rglob('*.json') for line in commands_in(json.loads(p.read_text(encoding='utf-8')))]
+    assert len(lines) > 100
+    for line in lines:
+        for part in line.split(' && '): parse(part)
+    with pytest.raises(Exception, match='subset'): parse('creativity train --subset')
+    with pytest.raises(Exception, match='limb_seeds'): parse('creativity study place --limb_seeds 3')
+
+
+def test_stored_commands_say_which_images():
+    "Records of full sets ask for them, those of subsets do not."
+    for p in asset('networks').glob('*.json'):
+        record = json.loads(p.read_text(encoding='utf-8'))
+        if 'subset' in record and record['data'] != 'faces': assert ('--full' in record['command']) != record['subset'], p
+    for row in json.loads(asset('studies', 'table.json').read_text())['rows'].values():
+        assert ('--full' in row['command']) == (row['data'] != 'faces')
+
+
+@pytest.mark.parametrize('name', list(cli.study_titles()))
+def test_the_example_of_a_study_parses(run, name):
+    code, out, err = run(f'study {name} --help')
+    assert code == 0, err
+    parse(out.split('Example:\n')[1].splitlines()[0].strip())
+
+
+def test_studies_are_listed_without_importing_them():
+    code = 'from creativity.app import cli; import sys; cli.study_titles(); assert not {"torch", "matplotlib"} & set(sys.modules)'
+    subprocess.run([sys.executable, '-c', code], check=True)
+    assert {'agreement', 'limbs', 'place'} <= set(cli.study_titles())
+
+
+# What a command chooses, it says
+
+def test_chosen_widths_are_said(run, tmp_path):
+    (tmp_path/'mine').mkdir()
+    for i, x in enumerate(load('cifar10', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
+    out = run('sample --machine ls --data mine --seeds 1 --steps 2')[1]
+    assert 'published for cifar10-resnet, as there are none for mine-resnet' in out
+    assert 'window widths' not in run('sample --machine ls --data mine --k 3 --seeds 1 --steps 2')[1]
+    out = run('compare --n 10 --seeds 1 --steps 2 --network-steps 2 --machines ls --out c')[1]
+    assert 'calibrated on fashion_mnist-resnet' in out
+
+
+def test_contradictions_are_refused(refused):
+    refused('sample --k 5 --scales 3,5', '--k and --scales')
+    refused('sample --machine is --k 5', 'whole images')
+    refused('sample --network fashion_mnist-resnet --scales 3', '--scales is about a machine')
+    refused('sample --network mnist-resnet --label 3', 'no classes')
+    refused('sample --data ""', '--data is empty')
+    refused('sample --size 0', '--size must be a side')
+    refused('sample --device meta', 'choose cpu or cuda')
+
+
+@pytest.mark.parametrize('line', ['sample --k 3', 'sample --network fashion_mnist-resnet', 'compare --n 10', 'calibrate --n 10'])
+def test_more_images_than_memory_are_refused_at_once(refused, line):
+    start = time.perf_counter()
+    refused(f'{line} --seeds 1000000000', '--seeds', 'GiB', 'at most')
+    assert time.perf_counter() - start < 30
+
+
+# Networks and files of samples
+
+def test_a_network_is_sampled(run):
+    code, _, err = run('sample --network fashion_mnist-resnet --label Dress --seeds 2 --seed 3 --steps 2 --out n')
+    assert code == 0, err
+    with np.load('n/samples.npz') as z: got, labels = torch.tensor(z['images']), z['labels'].tolist()
+    assert labels == [3, 3]
+    want = sample(load_network('fashion_mnist-resnet'), [3, 4], 2, torch.tensor([3, 3]))
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+    assert run('sample --network fashion_mnist-resnet --seeds 2 --steps 2 --out n')[0] == 0
+    with np.load('n/samples.npz') as z: assert z['labels'].tolist() == [0, 1]
+
+
+def test_explain_reads_samples_by_index(run, refused):
+    assert run('sample --machine is --label 3 --n 12 --seeds 2 --steps 3 --out s')[0] == 0
+    code, out, err = run('explain s/samples.npz --index 1 --label 3 --n 12 --null 3 --out e')
+    assert code == 0, err
+    facts = json.loads(Path('e/explain.json').read_text())
+    assert facts['verdict'].startswith('a copy of training image')
+    assert facts['verdict'] in out
+    exact = facts['nearest_image_distance']
+    assert run('explain s/seed_000001.png --label 3 --n 12 --null 0 --out e')[0] == 0
+    assert abs(json.loads(Path('e/explain.json').read_text())['nearest_image_distance'] - exact) < .01
+    refused('explain s/samples.npz --index 2 --label 3 --n 12', '--index must be from 0 to 1')
+    refused('explain s/samples.npz --data cifar10 --n 12', 'choose other --data')
+    refused('explain s/samples.npz --index -1 --n 12', '--index must be at least 0')
+
+
+# Errors
+
+def test_our_errors_are_one_line_and_bugs_keep_their_traceback(monkeypatch):
+    def raising(e):
+        def f(*args, **kwargs): raise e
+        return f
+    for e, code in ((CreativityError('k must\n be odd'), 2), (OSError('no file'), 2), (MemoryError(), 2),
+                    (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"), 2)):
+        monkeypatch.setattr(cli, 'read_device', raising(e))
+        r = CliRunner().invoke(cli.app, ['sample', '--k', '3'])
+        assert (r.exit_code, r.stderr.count('\n')) == (code, 1)
+        with pytest.raises(type(e)): CliRunner().invoke(cli.app, ['sample', '--k', '3', '--debug'], catch_exceptions=False)
+    for e in (ValueError('numpy'), TypeError('torch'), RuntimeError('shape')):
+        monkeypatch.setattr(cli, 'read_device', raising(e))
+        assert CliRunner().invoke(cli.app, ['sample', '--k', '3']).exception is e
+
+
+def test_errors_and_warnings_are_not_glued_to_a_bar(tmp_path):
+    code = '''
+import time, warnings
+from tqdm import tqdm
+from creativity.app import terminal
+from creativity.errors import CreativityError
+app = terminal.new_program()
+@app.callback()
+def top(): ...
+@terminal.command(app, 'creativity work')
+def run_work():
+    "Work, and fail."
+    for i in tqdm(range(5), 'work', leave=False):
+        if i == 1: warnings.warn('slow way')
+        if i == 3: raise CreativityError('no more')
+app()
+'''
+    (tmp_path/'work.py').write_text(code)
+    r = subprocess.run([sys.executable, str(tmp_path/'work.py'), 'work'], capture_output=True, text=True)
+    assert r.returncode == 2, r.stderr
+    last = r.stderr.replace('\r', '\n').splitlines()
+    assert 'creativity: warning: slow way' in last
+    assert last[-1] == 'creativity: error: no more'
+
+
+@pytest.mark.parametrize('line', ['table1', '--help', 'study'])
+def test_a_poor_terminal_is_no_error(tmp_path, line):
+    env = os.environ | {'PYTHONIOENCODING': 'ascii', 'PYTHONUTF8': '0'}
+    r = subprocess.run([*PROGRAM, *line.split()], capture_output=True, env=env, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert r.stdout.isascii()
+    if line == 'table1': assert b'r2 (square of r)' in r.stdout
+
+
+@pytest.mark.parametrize('after', [.02, .05, .1, .3])
+def test_ctrl_c_while_it_starts(tmp_path, after):
+    "No traceback once the program's own first line has run; before it, Python itself is starting."
+    code = ('import os, runpy, sys, threading, time; '
+            f'threading.Thread(target=lambda: (time.sleep({after}), os.kill(os.getpid(), 2)), daemon=True).start(); '
+            "sys.argv = ['creativity', 'sample', '--seeds', '50']; runpy.run_module('creativity', run_name='__main__')")
+    p = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                       preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    assert p.returncode == 130, p.stderr
+    assert 'Traceback' not in p.stderr
+    assert p.stderr.splitlines()[-1] == 'creativity: interrupted'
+
+
+# Several processes
+
+def test_ranks_make_what_one_process_makes(tmp_path):
+    env = os.environ | {'OMP_NUM_THREADS': '1'}
+    words = 'sample --label 3 --n 20 --k 3 --seeds 2 --steps 2'.split()
+    r = subprocess.run([*PROGRAM, *words, '--n', '20', '--ranks', '2', '--out', 'r'], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=200)
+    assert r.returncode == 0, r.stderr
+    assert r.stdout.splitlines()[-1].startswith('wrote r/samples.png, r/samples.npz')
+    d = load('fashion_mnist', n=20)
+    with np.load(tmp_path/'r'/'samples.npz') as z: got = torch.tensor(z['images'])
+    want = sample(BBELSMachine(d.x, d.y, scales=3), [0, 1], 2, 3)
+    torch.testing.assert_close(got, want, atol=1e-3, rtol=0)
+    r = subprocess.run([*PROGRAM, 'sample', '--data', 'nowhere', '--k', '3', '--ranks', '2'], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=200)
+    assert r.returncode == 2
+    assert r.stderr.startswith('creativity: error: ')
+    assert r.stderr.count('\n') == 1
