@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from creativity import files
-from creativity.data.images import Images
+from creativity.data.disk import write_dictionary
+from creativity.data.images import Images, from_uint8, to_uint8
 from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
 from creativity.machines.whole import ISMachine
 from creativity.machines.windows import BBELSMachine
@@ -461,3 +462,19 @@ def test_the_warning_of_a_look_is_kept(tmp_path):
         warnings.simplefilter('error')
         assert 'warning' not in compare(right, {'bbELS': m}, **kw, network_steps=2).facts
         assert 'warning' not in compare(m, {'bbELS': m}, **kw).facts
+
+
+def test_a_dictionary_on_disk_is_measured_like_one_in_memory(tmp_path):
+    bytes_ = to_uint8(X[Y.argsort(stable=True)])
+    spans = {0: slice(0, 10), 1: slice(10, 20)}
+    write_dictionary(tmp_path/'d', iter([bytes_.numpy()]), (20, 1, 8, 8), spans)
+    memory, labels = from_uint8(bytes_), torch.arange(20)//10
+    both = [{'ELS': BBELSMachine(d, *y, scales=3), 'IS': ISMachine(d, *y)} for d, *y in ((tmp_path/'d',), (memory, labels))]
+    disk, kept_in_memory = (compare(NET, m, **ARGS, nulls=True) for m in both)
+    for n, x in kept_in_memory.images.items(): torch.testing.assert_close(disk.images[n], x, atol=1e-4, rtol=0)
+    assert disk.median['skill'] == pytest.approx(kept_in_memory.median['skill'], abs=1e-3)
+    a, b = (calibration(NET, m['ELS'], (3, 5), 2, 2, progress=False) for m in both)
+    assert a.scales == b.scales
+    assert a.facts['images_sha256'] == b.facts['images_sha256']
+    c, d = (compare(NET, m, images=X[:3], **ONE) for m in both)
+    assert c.integral['r'] == pytest.approx(d.integral['r'], abs=1e-3)

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.images import digest, to_uint8
 from creativity.diffusion import (
     Denoiser,
     levels,
@@ -117,12 +116,11 @@ class Calibration:
 def _facts(network, machine, widths, steps, label):
     "What a calibration depends on, and where its result comes from; ready for JSON."
     card, classes = getattr(network, 'card', {}), machine.class_slices
-    labels = [np.full(s.stop - s.start, c) for c, s in classes.items()]
-    images = digest(to_uint8(machine.images).numpy(), np.concatenate(labels) if labels else None)
     same = {k: v for k, v in fingerprint(machine).items() if k != 'scales'}
     return dict(network=card.get('name') or type(network).__name__, weights=card.get('sha256'),
                 machine=type(machine).__name__, schedule=network.schedule.to_dict(),
-                images=len(machine.images), classes=len(classes) or None, images_sha256=images,
+                images=len(machine.store), classes=len(classes) or None,
+                images_sha256=machine.store.digest(),
                 widths=list(widths), steps=steps,
                 denoisers=dict(network=fingerprint(network, machine.shape, label), machine=same))
 

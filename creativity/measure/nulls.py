@@ -71,23 +71,17 @@ def wiener_of(
     machine: Machine, # any, with its images
 ) -> WienerMachine: # fitted on these images, class by class
     "Wiener's filter of a machine's own dictionary: the reference of skill."
-    return _rebuilt(WienerMachine, machine, *_images_of(machine))
+    return _rebuilt(WienerMachine, machine, machine.store)
 
 # %% ../../nbs/library/measure/nulls.ipynb #32b6dc9d
-def _images_of(machine):
-    "A machine's dictionary, as a machine takes it."
-    if hasattr(machine, 'store'): return (machine.store,)
-    labels = [torch.full((s.stop - s.start,), c) for c, s in machine.class_slices.items()]
-    return machine.images, torch.cat(labels) if labels else None
-
-def _rebuilt(kind, machine, *images):
+def _rebuilt(kind, machine, images):
     "A machine over some images, with those settings of another one that it takes."
     owners = [c for c in kind.__mro__ if '__init__' in vars(c) and c is not object]
     known = {p for c in owners for p in inspect.signature(c.__init__).parameters}
-    if not getattr(kind, 'windowed', True): known.discard('scales')
+    if not kind.windowed: known.discard('scales')
     known -= {'images', 'labels'}
     settings = {k: v for k, v in vars(machine).items() if k in known}
-    return kind(*images, **settings)
+    return kind(images, **settings)
 
 # %% ../../nbs/library/measure/nulls.ipynb #af27c153
 def wiener_flows(
@@ -135,7 +129,7 @@ class LowPass(Denoiser):
 def _moments(machine):
     "Mean and mean contrast of a machine's training images."
     totals = torch.zeros(3, dtype=torch.float64)
-    for images in machine.images.split(4096):
+    for images, _ in machine.store.slices():
         x = images.double().flatten(1)
         totals += torch.tensor([x.mean(1).sum(), x.std(1).sum(), len(x)], dtype=torch.float64)
     return float(totals[0]/totals[2]), float(totals[1]/totals[2])
@@ -147,8 +141,7 @@ def other_data(
     labels: list[int]|None, # classes that will be asked for
 ) -> tuple[Machine, bool]: # the machine with the other images; is it told classes?
     "The same machine with another data set; without classes where the data do not know them all."
-    given = (data.x, data.y) if isinstance(data, Images) else (data,)
-    machine_of = _rebuilt(type(machine), machine, *given)
+    machine_of = _rebuilt(type(machine), machine, data)
     if machine_of.shape != machine.shape:
         raise CreativityError(f'null_data must hold images of shape {machine.shape}, '
                               f'got {machine_of.shape}')

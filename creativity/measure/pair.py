@@ -55,14 +55,13 @@ def images_checksum(
     machine: Machine, # any
 ) -> int: # the same for the same images in the same order
     "CRC-32 of a machine's training images and of their numbers."
-    store = getattr(machine, 'store', None)
-    return store.checksum() if store else _crc([machine.images, machine.order])
+    return machine.store.checksum()
 
 def _machine_facts(machine):
     widths = machine.scales
     if callable(widths): widths = [widths((i + 1)/20) for i in range(20)]
     classes = {str(c): [s.start, s.stop] for c, s in machine.class_slices.items()}
-    held = dict(images=len(machine.images), crc=images_checksum(machine), scales=widths,
+    held = dict(images=len(machine.store), crc=images_checksum(machine), scales=widths,
                 classes=classes)
     return _settings(machine) | held
 
@@ -151,11 +150,6 @@ def check_together(
     return tuple(shape)
 
 # %% ../../nbs/library/measure/pair.ipynb #ad45066e
-def _find_class(machine, label):
-    "CreativityError unless a machine knows the class."
-    find = machine.store.find if hasattr(machine, 'store') else machine.dictionary
-    find(label)
-
 def check_labels(
     denoisers: Mapping[str, Denoiser], # name -> network or machine
     labels: Iterable[int]|None, # the classes that will be asked for
@@ -164,7 +158,7 @@ def check_labels(
     for name, d in denoisers.items():
         for c in dict.fromkeys(labels or []):
             try:
-                if isinstance(d, Machine): _find_class(d, c)
+                if isinstance(d, Machine): d.store.find(c)
                 else: check_label(c, getattr(d, 'num_classes', None))
             except CreativityError as e: raise CreativityError(f'{name}: {e}') from None
 
@@ -198,9 +192,10 @@ def machine_inside(
 
 def _some_images(machine, n):
     "A few training images [n,C,H,W], of all classes, and their labels."
-    rows = torch.linspace(0, len(machine.images) - 1, min(n, len(machine.images))).long()
+    N = len(machine.store)
+    rows = torch.linspace(0, N - 1, min(n, N)).long()
     labels = [torch.full((s.stop - s.start,), c) for c, s in machine.class_slices.items()]
-    images = machine.images[rows.to(machine.device)].float().cpu()
+    images = torch.cat([machine.store.read(i, i + 1).float().cpu() for i in rows.tolist()])
     return images, torch.cat(labels)[rows] if labels else None
 
 def look_at(
