@@ -11,7 +11,9 @@ _ROOMS = {
     'data.own': ['load_arrays', 'load_folder'],
     'diffusion': ['CosineSchedule', 'Denoiser', 'EDMSchedule', 'FlowSchedule', 'LinearSchedule', 'Schedule', 'sample', 'samples'],
     'errors': ['CreativityError'],
-    'machines.rivals': ['WienerMachine'],
+    'machines.rivals': [
+        'GoldenMachine', 'LocalWienerMachine', 'PCAMachine', 'PSPCMachine', 'SmoothedMachine', 'WienerMachine',
+    ],
     'machines.whole': ['ESMachine', 'ISMachine'],
     'machines.widths': ['calibrated_scales', 'published_scales'],
     'machines.windows': ['BBELSMachine', 'ELSMachine', 'LSMachine', 'Machine'],
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
         samples,
     )
     from creativity.errors import CreativityError
-    from creativity.machines.rivals import WienerMachine
+    from creativity.machines.rivals import (
+        GoldenMachine, LocalWienerMachine, PCAMachine, PSPCMachine, SmoothedMachine, WienerMachine,
+    )
     from creativity.machines.whole import ESMachine, ISMachine
     from creativity.machines.widths import calibrated_scales, published_scales
     from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
