@@ -11,6 +11,7 @@ from creativity.theory.ideal import ideal_mean
 from creativity.theory.locality import local_mean
 
 SCHEDULE = c.CosineSchedule()
+pytestmark = pytest.mark.filterwarnings('ignore:the compiled loops need')  # budgets here are tiny on purpose
 
 
 def at(t): return float(SCHEDULE.a(t)), float(SCHEDULE.sigma(t))

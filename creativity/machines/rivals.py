@@ -370,7 +370,9 @@ class WeighingMachine(RivalMachine):
         "The `Belief` [C,H,W] of one image, whose posterior mean is known."
         entropy, weight, count = (torch.zeros(self.shape[1:], dtype=torch.float64, device=x.device) for _ in range(3))
         image = torch.zeros_like(weight, dtype=torch.int64)
-        for numbers, share, evidence in self.shares(x, t, label, a, sigma, k):
+        evidence = weight
+        for numbers, share, found in self.shares(x, t, label, a, sigma, k):
+            evidence = found
             entropy += torch.special.entr(share).sum(0)
             best, at = share.max(0)
             image = torch.where(best > weight, numbers[at], image)
@@ -839,8 +841,7 @@ class _Averaged:
 
     def pieces(self, plan, label, dtype):
         "Padded images [C,I,J,n] with every shift of a plan, chunk after chunk."
-        C, H, W = self.shape
-        n = max(1, (self.max_bytes or 2**26)//(8*(3*C + 6)*len(plan.d_rows)*len(plan.d_cols)))
+        n = max(1, (self.max_bytes or 2**26)//(8*(3*self.shape[0] + 6)*len(plan.d_rows)*len(plan.d_cols)))
         for images, _ in self.store.slices(label, (self.max_bytes or 2**26)//4):
             for some in images.split(n):
                 padded = pad(some.to(self.device, dtype).permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
