@@ -147,7 +147,7 @@ def ranks(
 ):
     "Be one rank of those that `torchrun` started; ValueError if it did not."
     if 'RANK' not in os.environ:
-        raise CreativityError('start this with torchrun: torchrun --nproc-per-node 2 -m creativity.distributed …')
+        raise CreativityError('start this with torchrun: torchrun --nproc-per-node 2 -m creativity sample …')
     if timeout <= 0: raise CreativityError(f'timeout must be positive, got {timeout}')
     gpu = torch.cuda.is_available()
     if gpu: torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
