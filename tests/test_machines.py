@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_oracle import SHARED, STORED, cases, needs_shared
 
+from creativity.data.images import Images
+from creativity.data.store import TensorStore
 from creativity.diffusion import CosineSchedule, released_scales, seed_noise
+from creativity.errors import CreativityError
 from creativity.machines.whole import ESMachine, ISMachine
-from creativity.machines.widths import published_scales, scale_at
+from creativity.machines.widths import calibrated_scales, published_scales, scale_at
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
 from creativity.theory.equivariance import bbels_belief, els_belief, equivariant_belief
 from creativity.theory.ideal import ideal_belief
@@ -267,6 +270,88 @@ def test_ties_of_many_copies(seed):
 def test_no_gradient():
     x = X.clone().requires_grad_()
     assert not BBELSMachine(DATA).denoise(x, .3, k=3).requires_grad
+
+
+# ---- any store, any way of naming things, sources ----
+
+@pytest.mark.parametrize('name', list(EVERY))
+@pytest.mark.parametrize('pixel', [(0, 0), (4, 3), (9, 7)])
+def test_sources_of_a_pixel(name, pixel):
+    "As the readable belief has them, and the same in pieces of two images."
+    for kw in ({}, {'label': 1}):
+        data = DATA[:21] if not kw else DATA[:21][LABELS[:21] == 1]
+        found = [machine(name, TensorStore(DATA[:21], LABELS[:21], most=n)).sources(X[:1], .3, pixel=pixel, top=7, **width(name, 5), **kw)
+                 for n in (None, 2)]
+        expected = truth(name, X[0], data, .3, 5)
+        for s in found:
+            assert (s.mean - expected.mean[:, *pixel]).abs().max() < 1e-9
+            assert s.weight[0] == pytest.approx(expected.weight[pixel].item(), abs=1e-9)
+            assert s.n_eff == pytest.approx(expected.n_eff[pixel].item(), rel=1e-6)
+            centre = DATA[s.image, :, s.place[:, 0], s.place[:, 1]].double()
+            assert torch.equal(centre, s.window[:, :, -s.corner[0], -s.corner[1]])
+            if kw: assert (LABELS[s.image] == 1).all()
+        assert torch.equal(found[0].image, found[1].image)
+        assert torch.equal(found[0].place, found[1].place)
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+def test_sources_of_all_pixels_are_the_mean_over_pixels(name):
+    m, k = machine(name, TensorStore(DATA[:9], most=2)), width(name, 3)
+    shares, total = m.sources(X[:1], .3, top=9, **k), torch.zeros(9, dtype=torch.float64)
+    for pixel in np.ndindex(10, 8):
+        s = m.sources(X[0], .3, pixel=pixel, top=10**6, **k)
+        total.index_add_(0, s.image, s.weight/80)
+    assert shares.weight.sum() == pytest.approx(1)
+    torch.testing.assert_close(shares.weight, total[shares.image], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+def test_labels_and_images_in_any_form(name):
+    names = ['cat', 'dog', 'emu']
+    m, k = machine(name, Images(DATA, LABELS, class_names=names)), width(name, 3)
+    want = machine(name, DATA, labels=LABELS).denoise(X, T, LABEL, **k)
+    for label in (LABEL.numpy(), LABEL.tolist(), [names[c] for c in LABEL], ['cat', 1, 'CAT', 2]):
+        assert torch.equal(m.denoise(X, T, label, **k), want)
+    assert torch.equal(m.denoise(X.numpy(), T, LABEL, **k), want)
+    assert torch.equal(machine(name, DATA.numpy(), labels=LABELS.tolist()).denoise(X, T, LABEL, **k), want)
+    assert not machine(name, DATA.clone().requires_grad_(), labels=LABELS).denoise(X, T, LABEL, **k).requires_grad
+    for wrong in (.5, float('nan'), 2**63, 1j, True, 'cow', [0, 1]):
+        with pytest.raises(CreativityError, match='label'): m.denoise(X, T, wrong, **k)
+    for wrong in ([.5]*150, [2**63]*150, [1j]*150, torch.full((150,), torch.nan)):
+        with pytest.raises(CreativityError, match='labels must be whole'): machine(name, DATA, labels=wrong)
+
+
+@pytest.mark.parametrize('name', list(EVERY))
+def test_latents(name):
+    "Any values and channels with range=None: within 1e-4 of half the data's range."
+    g = torch.Generator().manual_seed(0)
+    data, x = 20*torch.randn(9, 4, 6, 6, generator=g), 20*torch.randn(4, 6, 6, generator=g)
+    with pytest.raises(CreativityError, match='range=None'): machine(name, data)
+    out = machine(name, data, range=None).denoise(x[None], .4, **width(name, 3))[0]
+    assert (out - truth(name, x, data, .4, 3).mean).abs().max() < 1e-4*data.abs().max()
+
+
+@pytest.mark.parametrize('kind', [ISMachine, ESMachine])
+def test_whole_images_have_no_widths(kind):
+    for call in (lambda: kind(DATA, scales=3), lambda: kind(DATA).denoise(X, .5, k=3), lambda: kind(DATA).belief(X, .5, k=3)):
+        with pytest.raises(CreativityError, match='compares whole images: it takes no'): call()
+
+
+@pytest.mark.parametrize('name', list(WINDOWED))
+@pytest.mark.parametrize('bad', [4, 0, -3, 2.5, float('inf'), 21, 'wide', True])
+def test_widths_are_refused_in_the_same_words(name, bad):
+    calls = [lambda: machine(name, DATA).denoise(X, .5, k=bad), lambda: machine(name, DATA, scales=lambda t: bad).denoise(X, .5)]
+    if isinstance(bad, int) and not isinstance(bad, bool): calls += [lambda: machine(name, DATA, scales=[3, bad])]
+    for call in calls:
+        with pytest.raises(CreativityError, match='a window width k must be odd and whole, from 1 to 19, got'): call()
+
+
+def test_names_of_scales():
+    m = BBELSMachine('fashion_mnist', scales='fashion_mnist-resnet')
+    assert m.scales == calibrated_scales('fashion_mnist-resnet')
+    assert m.with_scales('published:fashion_mnist-resnet').scales == published_scales('fashion_mnist-resnet')
+    assert repr(m).count('\n') == 0
+    assert len(repr(BBELSMachine(DATA).belief(X, .3, k=3))) < 80
 
 
 # ---- scales, and what is refused ----

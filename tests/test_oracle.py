@@ -238,6 +238,17 @@ def test_oracle_widths_and_batches():
     assert [round(s.t, 3) for s in samples(by_t, x, steps=4)] == [1, .75, .5, .25, 0]
 
 
+@pytest.mark.parametrize(('mean', 'k'), [(ideal_mean, None), (local_mean, 3)])
+def test_oracle_honours_label(mean, k):
+    _, data, *_ = problem()
+    y, x = torch.tensor([0, 1, 0, 1, 1]), seed_noise(range(2), data.shape[1:])
+    m = Oracle(mean, data, k, labels=y)
+    each = torch.cat([Oracle(mean, data[y == c], k).denoise(x[c:c + 1], .3) for c in (0, 1)])
+    close(m.denoise(x, .3, torch.tensor([0, 1])), each)
+    with pytest.raises(ValueError, match='label 2 is not in the data'): m.denoise(x, .3, 2)
+    with pytest.raises(ValueError, match='without labels='): Oracle(mean, data, k).denoise(x, .3, 1)
+
+
 @pytest.mark.parametrize(('call', 'says'), [
     (lambda p: local_mean(*p, k=4), 'k must be odd'),
     (lambda p: els_mean(*p, k=0), 'k must be odd'),
