@@ -21,8 +21,9 @@ from creativity.measure.compare import (
     grid_figure,
     load_comparison,
     nearest_to_network,
+    scatter_figure,
 )
-from creativity.measure.nulls import Flow
+from creativity.measure.nulls import Flow, LowPass, wiener_of
 from creativity.measure.pair import fingerprint, spread_labels
 from creativity.networks.architectures import build
 from creativity.networks.card import Network, save_network
@@ -478,3 +479,27 @@ def test_a_dictionary_on_disk_is_measured_like_one_in_memory(tmp_path):
     assert a.facts['images_sha256'] == b.facts['images_sha256']
     c, d = (compare(NET, m, images=X[:3], **ONE) for m in both)
     assert c.integral['r'] == pytest.approx(d.integral['r'], abs=1e-3)
+
+
+def test_the_cheapest_guess_is_blurred_noise():
+    guess = LowPass(NET, mean=.2, spread=.4)
+    x = seed_noise(range(3), (1, 8, 8))
+    y = guess.denoise(x, .5)
+    torch.testing.assert_close(y.mean((1, 2, 3)), torch.full((3,), .2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y.std((1, 2, 3)), torch.full((3,), .4), atol=1e-5, rtol=0)
+    blurred = LowPass(NET, blur=2.).denoise(x, .5)
+    roughness = lambda v: (v.diff(dim=-1).square().mean()/v.var()).item()
+    assert roughness(blurred) < roughness(y) < roughness(x)
+    assert torch.isfinite(guess.denoise(torch.zeros(1, 1, 8, 8), .5)).all()
+
+
+def test_wieners_filter_has_the_machines_images_and_schedule():
+    m = BBELSMachine(X, Y, EDMSchedule(), scales=3)
+    w = wiener_of(m)
+    assert (w.schedule, w.class_slices, len(w.store)) == (m.schedule, m.class_slices, 20)
+    assert torch.equal(w.images, m.images)
+
+
+def test_the_scatter_shows_every_seed():
+    fig = scatter_figure(compare(NET, MACHINES, **ARGS), 'ELS', 'IS')
+    assert len(fig.axes[0].lines[0].get_xdata()) == 4
