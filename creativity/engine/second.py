@@ -174,7 +174,7 @@ def weigh(d2, row, n, centre, step, C, top, given, centred, least, out, out_row,
     for u in range(n):
         d0, d1, d2_, d3 = load_four(offset(d2, u*LANES), row)
         t, to, g = splat(top[u]), offset(out, u*LANES), offset(given, u*each)
-        if not any_below(min(min(d0, d1), min(d2_, d3)), t - floor):
+        if not any_below(floor, t - min(min(d0, d1), min(d2_, d3))):
             zero = floor - floor
             store_four(to, out_row, zero, zero, zero, zero)
             continue

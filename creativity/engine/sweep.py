@@ -270,11 +270,13 @@ def add_logs(sums, w0, w1, w2, w3, l0, l1, l2, l3):
 def accumulate(d2, row, n, centre, step, C, top, sums, cutoff, least, stats):
     """Every pixel of a row takes its four candidates for each lane in. Weights end at 2^least, which rounding
     forgets: no product of theirs is denormal, which would be slow."""
-    floor = splat(least)
+    floor, far = splat(least), splat(cutoff)
     for u in range(n):
         d0, d1, d2_, d3 = load_four(offset(d2, u*LANES), row)
-        if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u] + cutoff)): continue
-        t, s, p = splat(top[u]), offset(sums, u*(C + 3)*LANES), offset(centre, u*C*LANES)
+        t = splat(top[u])
+        # a difference: top + cutoff could be rounded to top
+        if not any_below(min(min(d0, d1), min(d2_, d3)) - t, far): continue
+        s, p = offset(sums, u*(C + 3)*LANES), offset(centre, u*C*LANES)
         l0, l1, l2, l3 = max(t - d0, floor), max(t - d1, floor), max(t - d2_, floor), max(t - d3, floor)
         w0, w1, w2, w3 = exp2(l0), exp2(l1), exp2(l2), exp2(l3)
         store(s, 0, load(s, 0) + ((w0 + w1) + (w2 + w3)))

@@ -1,0 +1,238 @@
+"What was found by attack: flat images, ties, empty lanes, far queries, settings around the engine, budgets; and pointers, checked."
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+import torch
+
+from creativity.diffusion import CosineSchedule, sample
+from creativity.engine.plan import Plan, bbels_rule, els_rule, ls_rule
+from creativity.engine.stream import nearest, stream
+from creativity.errors import CreativityError
+from creativity.machines.whole import ESMachine
+from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.theory.equivariance import orbit, translations
+
+SCHEDULE, BOUND = CosineSchedule(), 1e-4
+
+
+def levels(t): return SCHEDULE.a(t).item(), SCHEDULE.sigma(t).item()
+
+
+def draws(seed): return torch.Generator().manual_seed(seed)
+
+
+# ---- precision: the search is for the worst query, not for a random one ----
+
+def error(plan, data, x, t, backend):
+    "Of float32 against float64, which other tests hold against the definitions."
+    a, sigma = levels(t)
+    rough, = stream(x[None], data, plan, [a], [sigma], backend=backend)
+    fine, = stream(x[None].double(), data.double(), plan, [a], [sigma], backend=backend)
+    return (rough.num/rough.z - fine.num/fine.z).abs().max().item()
+
+
+def flat_pair(shape, t, p):
+    "Two flat images that differ by some pixels, and a flat query as far from the one as from the other; p: 6 numbers of [0,1]."
+    (C, H, W), (value, step, where, rough, far, many) = shape, p
+    step, sides = .02 + 1.9*step, 1 + int(2*many)
+    low = -1 + (2 - step)*value
+    data = torch.full((2, *shape), low)
+    i, j = int(where*(H - sides)), int(where*7 % 1*(W - sides))
+    data[1, :, i:i + sides, j:j + sides] += step
+    a, sigma = levels(t)
+    x = torch.full(shape, a*(low + step/2)) + 4*(far - .5)*sigma*torch.tensor([1., -1.])[int(2*value) % 2]
+    x[:, i:i + sides, j:j + sides] = a*(low + step/2)
+    return data, x + 1e-4*rough*sigma*torch.randn(shape, generator=draws(0))
+
+
+@pytest.mark.parametrize('backend', ['torch', 'compiled'])
+@pytest.mark.parametrize(('rule', 'shape', 'k'), [(ls_rule, (3, 32, 32), 31), (els_rule, (1, 12, 12), 9), (bbels_rule, (3, 14, 14), 9)])
+def test_flat_images(rule, shape, k, backend):
+    plan, worst = Plan(rule, shape[1:], k, rule is els_rule, rule is els_rule), 0.
+    for seed in range(3):
+        draw = draws(seed)
+        best, found = torch.rand(7, generator=draw), 0.
+        for turn in range(25):
+            # uphill, from the worst query so far
+            p = (best + (.5 if turn < 8 else .1)*torch.randn(7, generator=draw)).clamp(0, .999)
+            t = .02 + .7*p[6].item()
+            e = error(plan, *flat_pair(shape, t, p[:6].tolist()), t, backend)
+            if e > found: best, found = p, e
+        worst = max(worst, found)
+    assert worst <= BOUND
+
+
+@pytest.mark.parametrize('backend', ['torch', 'compiled'])
+def test_black_and_white_images_half_way(backend):
+    worst = 0.
+    for seed in range(4):
+        draw = draws(seed)
+        data = torch.where(torch.rand(2, 3, 16, 16, generator=draw) < .5, -1., 1.)
+        d = (data[0] - data[1]).double()
+        for t, k in ((.05, 9), (.1, 15), (.2, 31)):
+            a, x = levels(t)[0], (1e-3*torch.rand(3, 16, 16, generator=draw)).double()
+            for _ in range(4):
+                gap = ((x - a*data[0])**2).sum() - ((x - a*data[1])**2).sum()
+                x = (x + gap/(2*a*(d*d).sum())*d).float().double()
+            worst = max(worst, error(Plan(ls_rule, (16, 16), k), data, x.float(), t, backend))
+    assert worst <= BOUND
+
+
+@pytest.mark.parametrize('far', [100, 1000, 3000])
+def test_es_far_from_the_data(far):
+    "Two translations tie, as far from the query as it may be."
+    data, (a, sigma) = torch.rand(30, 1, 12, 12, generator=draws(0))*2 - 1, levels(.02)
+    every, x = orbit(data.double(), translations(12, 12)), far*torch.randn(1, 12, 12, generator=draws(3)).double()
+    # without ‖x‖², which is the same for all and would swallow the digits
+    logits = lambda x: (2*a*(x*every).sum((1, 2, 3)) - a**2*(every**2).sum((1, 2, 3)))/(2*sigma**2)
+    l = logits(x)
+    first, second = l.topk(2).indices
+    d = every[first] - every[second]
+    x = x - (l[first] - l[second])*sigma**2/a/(d*d).sum()*d
+    w = logits(x).softmax(0)
+    assert w.max() < .9
+    mean = torch.einsum('n,nchw->chw', w, every)
+    assert (ESMachine(data).denoise(x[None], .02)[0] - mean).abs().max() < 1e-6
+
+
+# ---- lanes without an image ----
+
+ONE = torch.ones(1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(('n', 'kind'), [(1, BBELSMachine), (1, LSMachine), (17, LSMachine), (70, LSMachine), (17, ELSMachine)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_lanes_without_an_image_carry_no_weight(n, kind, dtype):
+    data, x = ONE.expand(n, 1, 8, 8).clone(), torch.randn(1, 1, 8, 8, generator=draws(1), dtype=dtype)
+    m, nichol = kind(data, scales=3), kind(data, scales=3, schedule=CosineSchedule(.008))
+    for out in (nichol.denoise(x, 1.), m.denoise(9900 + 0*x, .01), m.denoise(x, 0.), m.denoise(1e4*x.clamp(-1, 1), 0.)):
+        assert (out - 1).abs().max() < 1e-6
+    assert (sample(m, 1, steps=2, start=1e-9) - 1).abs().max() < 1e-6
+    assert torch.equal(m.belief(9900 + 0*x, .01).image, torch.zeros(1, 8, 8, dtype=torch.int64)) or n > 1
+
+
+# ---- settings of the program around the engine ----
+
+DATA, X = torch.rand(30, 1, 12, 12, generator=draws(0))*2 - 1, torch.randn(1, 1, 12, 12, generator=draws(1))
+
+
+def test_threads_leave_settings_alone():
+    m, before = BBELSMachine(DATA), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('medium')
+    try:
+        threads = [threading.Thread(target=lambda: [m.denoise(X, .4, k=3) for _ in range(8)]) for _ in range(4)]
+        for one in threads: one.start()
+        for one in threads: one.join()
+        assert torch.get_float32_matmul_precision() == 'medium'
+    finally: torch.set_float32_matmul_precision(before)
+
+
+FORK = '''
+import os, signal, time, torch
+from creativity.machines.whole import ESMachine
+torch.set_num_threads(2)
+m, x = ESMachine(torch.rand(200, 3, 32, 32)*2 - 1), torch.randn(1, 3, 32, 32)
+m.denoise(x, .5)
+child = os.fork()
+if child == 0:
+    m.denoise(x, .5)
+    os._exit(0)
+for _ in range(200):
+    if os.waitpid(child, os.WNOHANG)[0]: raise SystemExit(0)
+    time.sleep(.05)
+os.kill(child, signal.SIGKILL)
+raise SystemExit(1)
+'''
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_process_can_fork_after_use():
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', FORK], check=True, timeout=120)
+
+
+# ---- budgets ----
+
+def test_a_budget_is_refused_at_once_or_never():
+    "A query that is computed again in float64 takes more; what that takes is asked for at the first."
+    data = torch.rand(2, 3, 15, 15, generator=draws(5))*2 - 1
+    a, easy = levels(.01)[0], torch.randn(3, 15, 15, generator=draws(1))
+    hard, d = 5*torch.randn(3, 15, 15, generator=draws(6)).double(), (data[0] - data[1]).double()
+    for _ in range(4):
+        gap = ((hard - a*data[0])**2).sum() - ((hard - a*data[1])**2).sum()
+        hard = (hard + gap/(2*a*(d*d).sum())*d).float().double()
+    def works(x, budget):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            try: LSMachine(data, max_bytes=budget).denoise(x[None].float(), .01, k=15)
+            except CreativityError: return False
+            return True
+    found = {budget: (works(easy, budget), works(hard, budget)) for budget in (40_000, 60_000, 80_000, 100_000, 200_000)}
+    assert set(found.values()) == {(False, False), (True, True)}, found
+
+
+def test_a_backend_that_is_given_up_says_so_once():
+    m, need = BBELSMachine(DATA, max_bytes=200_123), r'max_bytes of at least \d+, got 200123'
+    with pytest.warns(UserWarning, match=need) as told: m.denoise(X, .4, k=3)
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        m.denoise(X, .4, k=3)
+    with pytest.raises(CreativityError, match=need): BBELSMachine(DATA, max_bytes=200_123, backend='compiled').denoise(X, .4, k=3)
+
+
+# ---- the nearest window ----
+
+@pytest.mark.parametrize('backend', ['torch', 'compiled'])
+@pytest.mark.parametrize(('rule', 'circular'), [(ls_rule, False), (bbels_rule, False), (els_rule, True)])
+def test_nearest(rule, circular, backend):
+    plan = Plan(rule, (12, 12), 3, circular, circular)
+    x = DATA[7:8].roll((2, 1), (2, 3)) if rule is els_rule else DATA[7:8]
+    distance, image, place = nearest(x, DATA, plan, backend=backend)
+    assert distance.dtype == torch.float64
+    assert distance.max() < 1e-9
+    assert (image == 7).all()
+    here = torch.stack(torch.meshgrid(torch.arange(12), torch.arange(12), indexing='ij'))
+    if rule is els_rule: here = (here - torch.tensor([2, 1])[:, None, None]) % 12
+    assert torch.equal(place[0], here)
+    other, _, _ = nearest(x + .1, DATA, plan, backend=backend)
+    assert (other > 0).all()
+
+
+# ---- pointers ----
+
+POINTERS = '''
+import sys
+import numpy as np, torch
+from creativity.engine import lanes
+from creativity.engine.lanes import CHECKED, compiled, load, misses, offset, pointer, store
+from creativity.engine.plan import Plan, bbels_rule, els_rule, ls_rule, els_inside_rule
+from creativity.engine.stream import stream
+from creativity.engine.second import averaged, pullback
+assert CHECKED
+
+@compiled
+def past(a): store(pointer(a), 1, load(pointer(a), 0))
+past(np.zeros(16, np.float32))
+assert misses[0] == 1, misses # the check can fail
+misses[0] = 0
+draw = torch.Generator().manual_seed(0)
+for rule, circular in ((ls_rule, (False, False)), (bbels_rule, (False, False)), (els_rule, (True, True)), (els_inside_rule, (True, False))):
+    for C, H, W, N, k in ((1, 7, 6, 5, 1), (1, 7, 6, 21, 5), (3, 7, 9, 17, 7), (2, 5, 18, 80, 3), (3, 6, 17, 33, 17)):
+        if rule is els_inside_rule and k > min(H, W): continue
+        plan, data = Plan(rule, (H, W), k, *circular), torch.rand(N, C, H, W, generator=draw)*2 - 1
+        x, g = torch.randn(1, C, H, W, generator=draw), torch.randn(1, C, H, W, generator=draw)
+        stream(x, data, plan, [.8], [.6], True, backend='compiled')
+        pullback(x, data, plan, [.8], [.6], g, backend='compiled')
+        averaged(x, data, plan, [.8], [.6], backend='compiled')
+        assert misses[0] == 0, (rule.__name__, C, H, W, N, k, misses)
+'''
+
+
+@pytest.mark.slow
+def test_every_pointer_stays_in_its_array():
+    environment = dict(os.environ, CREATIVITY_CHECK_POINTERS='1')
+    subprocess.run([sys.executable, '-c', POINTERS], check=True, timeout=600, env=environment)
