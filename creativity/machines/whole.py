@@ -10,9 +10,10 @@ import math
 
 import torch
 
+from ..engine.second import Whole
 from ..engine.stream import free_bytes, stream_whole
 from ..engine.sums import SoftmaxSums, sums_translated, sums_whole
-from .windows import Around, Machine, pixel_grid
+from .windows import Machine, pixel_grid
 from ..theory.ideal import Belief
 
 # %% ../../nbs/library/machines/whole.ipynb #4f26e58b
@@ -31,16 +32,14 @@ class WholeMachine(Machine):
         p.num = p.num.expand(x.shape).clone()
         return p
 
-    def around(self, k, i, j):
-        "The candidates of pixel (i,j): the same place of every image; of every translation, every place."
-        (H, W), every = self.shape[1:], type(self).candidates is sums_translated
-        rows, cols = (torch.arange(n) if every else torch.tensor([at]) for at, n in ((i, H), (j, W)))
-        return Around(rows, cols, torch.arange(H) - i, torch.arange(W) - j)
-
-    def image_weights(self, x, images, k, a, sigma, log_z):
-        "Each image's weights [n], those of its translations together; all pixels share them."
-        logits, _, _ = self.around(0, 0, 0).candidates(x.cpu(), images, a, sigma)
-        return (logits - log_z.cpu()[0, 0]).exp().sum((1, 2))
+    def pull_one(self, g, x, found, a, sigma):
+        "By the engine, over pieces and processes; float64."
+        belief = Whole(x.double(), a, sigma, found.sums, type(self).candidates is sums_translated)
+        total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        # as many images at a time as the products of one query take
+        for images, _ in self.store.slices(found.label, (self.max_bytes or 2**28)//32):
+            total += belief.pulled(images.to(self.device).double(), g.double())
+        return self.store.gather(total).sum(0)*(a/sigma**2)
 
     def read(self, found):
         "The `Belief` [C,H,W] that the sums of one query hold: the same for all pixels."
