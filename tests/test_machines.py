@@ -267,9 +267,6 @@ def test_ties_of_many_copies(seed):
     assert (out - torch.einsum('n,nchw->chw', w, pair.double())).abs().max() <= BOUND
 
 
-def test_no_gradient():
-    x = X.clone().requires_grad_()
-    assert not BBELSMachine(DATA).denoise(x, .3, k=3).requires_grad
 
 
 # ---- any store, any way of naming things, sources ----

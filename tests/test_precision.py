@@ -37,7 +37,7 @@ def error(plan, data, x, t, backend):
 
 def flat_pair(shape, t, p):
     "Two flat images that differ by some pixels, and a flat query as far from the one as from the other; p: 6 numbers of [0,1]."
-    (C, H, W), (value, step, where, rough, far, many) = shape, p
+    (_, H, W), (value, step, where, rough, far, many) = shape, p
     step, sides = .02 + 1.9*step, 1 + int(2*many)
     low = -1 + (2 - step)*value
     data = torch.full((2, *shape), low)

@@ -13,7 +13,7 @@ import torch
 from ..engine.second import Whole
 from ..engine.stream import free_bytes, stream_whole
 from ..engine.sums import SoftmaxSums, sums_translated, sums_whole
-from .windows import Machine, pixel_grid
+from .windows import Around, Machine, pixel_grid
 from ..theory.ideal import Belief
 
 # %% ../../nbs/library/machines/whole.ipynb #4f26e58b
@@ -31,6 +31,17 @@ class WholeMachine(Machine):
         p = SoftmaxSums.empty(x.shape[0], 1, 1, x.device)
         p.num = p.num.expand(x.shape).clone()
         return p
+
+    def around(self, k, i, j):
+        "The candidates of pixel (i,j): the same place of every image; of every translation, every place."
+        (H, W), every = self.shape[1:], type(self).candidates is sums_translated
+        rows, cols = (torch.arange(n) if every else torch.tensor([at]) for at, n in ((i, H), (j, W)))
+        return Around(rows, cols, torch.arange(H) - i, torch.arange(W) - j)
+
+    def image_weights(self, x, images, k, a, sigma, log_z):
+        "Each image's weights [n], those of its translations together; all pixels share them."
+        logits, _, _ = self.around(0, 0, 0).candidates(x.cpu(), images, a, sigma)
+        return (logits - log_z.cpu()[0, 0]).exp().sum((1, 2))
 
     def pull_one(self, g, x, found, a, sigma):
         "By the engine, over pieces and processes; float64."
