@@ -1,5 +1,6 @@
 "The table: rows, what they need, measuring and resuming, bad input in one line."
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_row_is_measured_and_goes_on(toy, tmp_path):
     assert read_table(tmp_path/'rows')['mnist-resnet'] == r
     longer = measure(**{**toy, 'seeds': 4}, out=out)
     assert longer['many']['ELS']['r'][:3] == r['many']['ELS']['r']
-    with pytest.raises(ValueError, match='another steps'): measure(**{**toy, 'steps': 3}, out=out)
+    with pytest.raises(ValueError, match='another run, with steps ELS 2, not 3'): measure(**{**toy, 'steps': 3}, out=out)
 
 
 def test_a_row_grows_by_the_seeds_it_lacks(toy, tmp_path, monkeypatch):
@@ -192,16 +193,16 @@ def test_bad_input_is_one_line(toy, tmp_path, monkeypatch):
 
 
 def test_full_disk_keeps_finished_seeds(toy, tmp_path, monkeypatch):
-    import creativity.measure.compare as module
-    real, out = module.write_file, tmp_path/'out'
+    from creativity import files
+    real, out = files.write_atomic, tmp_path/'out'
 
-    def full(path, data):
-        if path.name == 'seed_000002.npz': raise OSError(f'cannot write {path}: No space left on device')
-        real(path, data)
-    monkeypatch.setattr(module, 'write_file', full)
+    def full(path, write):
+        if Path(path).name == 'seed_000002.npz': raise OSError(f'cannot write {path}: No space left on device')
+        return real(path, write)
+    monkeypatch.setattr(files, 'write_atomic', full)
     with pytest.raises(OSError, match='No space left'): measure(**toy, out=out)
     assert (out/'seed_000001.npz').exists()
-    monkeypatch.setattr(module, 'write_file', real)
+    monkeypatch.setattr(files, 'write_atomic', real)
     assert measure(**toy, out=out) == measure(**toy)
 
 
