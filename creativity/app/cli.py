@@ -474,7 +474,6 @@ def run_train(
     ema: float = .999, # the averaged weights, which are the result, forget at this rate
     seed: int = 0, # of first weights, order of images, times and noise
     high_noise: float = 0., # share of every batch that is drawn near t = 1, where errors count most for the final image
-    warmup: int = 200, # steps over which the learning rate rises; --minutes choose it
     device: str = 'cpu', # for the work
     out: Path = Path('out/train'), # for checkpoint, loss curve, weights and card
 ):
@@ -488,7 +487,7 @@ def run_train(
     device, out = str(read_device(device)), writable_folder(out)
     named = set_name(data) in SETS
     net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=full or not named,
-                device=device, begin=begin, stop=stop, high_noise=high_noise, warmup=warmup)
+                device=device, begin=begin, stop=stop, high_noise=high_noise)
     whole = ' (the subset in the package; --full takes the full set)' if named and not full else ''
     print(f'trained on {net.card["data"]["images"]:,} images of {net.card["data"]["name"]}{whole}')
     print(train_end(net.card))
