@@ -6,10 +6,10 @@
 __all__ = ['fitted', 'protocols', 'FittedCache', 'RivalMachine', 'fit_moments', 'fit_spectrum', 'WienerMachine', 'pooled_moments',
            'LocalWienerMachine', 'Form', 'WeighingMachine', 'filter_masks', 'compact', 'masked_sums', 'PCAMachine',
            'spread', 'patch_count', 'square_form', 'mask_form', 'PSPCMachine', 'box_flat', 'add_squares', 'add_product',
-           'patch_distances', 'patch_weights', 'patch_sums', 'PatchQuery', 'patch_mean', 'image_keys', 'drawn_keys',
-           'GoldenMachine', 'SmoothedMachine', 'AveragedELSMachine', 'AveragedBBELSMachine', 'NearestMachine',
-           'MeanMachine', 'LowPassMachine', 'textbook_wiener', 'textbook_pca', 'textbook_pspc', 'time_rivals',
-           'timed_in_turn', 'Protocol', 'time_of', 'leading_times', 'edm_times']
+           'patch_distances', 'patch_weights', 'patch_sums', 'PatchQuery', 'patch_mean', 'short_digest', 'image_keys',
+           'drawn_keys', 'GoldenMachine', 'SmoothedMachine', 'AveragedELSMachine', 'AveragedBBELSMachine',
+           'NearestMachine', 'MeanMachine', 'LowPassMachine', 'textbook_wiener', 'textbook_pca', 'textbook_pspc',
+           'time_rivals', 'timed_in_turn', 'Protocol', 'time_of', 'leading_times', 'edm_times']
 
 # %% ../../nbs/library/machines/rivals.ipynb #4d475922
 import hashlib
@@ -31,7 +31,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
-from ..diffusion import CosineSchedule, EDMSchedule, LinearSchedule, Schedule
+from creativity.diffusion import (
+    CosineSchedule,
+    EDMSchedule,
+    LinearSchedule,
+    Schedule,
+    seed_noise,
+)
 from creativity.engine.lanes import (
     LANES,
     any_below,
@@ -78,18 +84,19 @@ fitted = FittedCache(2**30)
 
 # %% ../../nbs/library/machines/rivals.ipynb #ace22c4e
 class RivalMachine(Machine):
-    """What the rivals share: images in chunks, statistics by content, each image at its own time and label.
+    """What the rivals share: images in chunks, statistics by content, each image at its time.
 
-    A subclass defines `means(x, t, label, a, sigma, k)`: posterior means of some images at one time and label.
+    A subclass defines `means(x, t, label, a, sigma, k)`: posterior means at one time and label.
     """
     windowed = False
 
     def chunks(self, label: int|None, each: int) -> Iterator[tuple[Tensor, Tensor]]:
-        "The images of a class [n,C,H,W] and their numbers [n], a chunk at a time; one image takes `each` bytes of work."
+        "Images of a class [n,C,H,W] and their numbers [n], by chunks; one takes `each` bytes."
         budget = self.max_bytes or 2**28
         n = max(1, budget//each)
         for images, numbers in self.store.slices(label, budget//4):
-            for i in range(0, len(images), n): yield images[i:i + n].to(self.device), numbers[i:i + n]
+            for i in range(0, len(images), n):
+                yield images[i:i + n].to(self.device), numbers[i:i + n]
 
     def count(self, label: int|None) -> int:
         "How many images a class has."
@@ -118,11 +125,13 @@ class RivalMachine(Machine):
         """
         dtype = torch.as_tensor(x).dtype
         x, t, labels = self.query(x, t, label)
-        levels = [v.expand(len(x)).tolist() for v in (t, self.schedule.a(t), self.schedule.sigma(t))]
+        levels = t, self.schedule.a(t), self.schedule.sigma(t)
+        levels = [v.expand(len(x)).tolist() for v in levels]
         keys, out = list(zip(*levels, labels, strict=True)), [None]*len(x)
         for key in dict.fromkeys(keys):
             rows, (time, a, sigma, c) = [b for b, own in enumerate(keys) if own == key], key
-            for b, mean in zip(rows, self.means(x[rows], time, c, a, sigma, k), strict=True): out[b] = mean
+            found = self.means(x[rows], time, c, a, sigma, k)
+            for b, mean in zip(rows, found, strict=True): out[b] = mean
         return torch.stack(out).to(dtype)
 
     def means(self, x, t, label, a, sigma, k):
@@ -161,7 +170,8 @@ def fit_spectrum(
     "Mean and principal directions; what has less than 1e-12 of the largest variance is rounding."
     N, D = machine.count(label), machine.numbers_in_image
     if N >= D:
-        mean, cov = fitted.get(('moments', machine.content(label)), lambda: fit_moments(machine, label))
+        key = ('moments', machine.content(label))
+        mean, cov = fitted.get(key, lambda: fit_moments(machine, label))
         values, vectors = torch.linalg.eigh(cov)
     else:
         rows = torch.cat([c.double().flatten(1) for c, _ in machine.chunks(label, 16*D)])
@@ -207,14 +217,14 @@ class LocalWienerMachine(RivalMachine):
     windowed = True
 
     def __init__(self, images, labels=None, schedule=None, scales=None,
-        borders: bool = True,  # pool places that the border cuts alike (as bbELS); False: wrap, and pool all
+        borders: bool = True,  # pool by bbELS's classes; False: wrap, and pool all places
         **kwargs,  # `range`, `max_bytes`, `device`
     ):
         self.borders = borders
         super().__init__(images, labels, schedule, scales, **kwargs)
 
     def pools(self, k: int) -> Iterator[tuple[Tensor, Tensor]]:
-        "For each filter: which numbers of a flat image are the windows [M,n] and the centres [M,C] of its M places."
+        "For each filter, which numbers of an image its M places see [M,n] and answer [M,C]."
         C, H, W = self.shape
         index = torch.arange(C*H*W).reshape(C, H, W)
         for (rows, dr), (cols, dc) in product(pools(k, H, self.borders), pools(k, W, self.borders)):
@@ -225,12 +235,14 @@ class LocalWienerMachine(RivalMachine):
 
     def filters(self, label, k, a, sigma) -> tuple[Tensor, ...]:
         "For each pool the mean of the centres [C] and of the windows [n], and the filter [n,C]."
-        mean, cov = fitted.get(('moments', self.content(label)), lambda: fit_moments(self, label))
+        key = ('moments', self.content(label))
+        mean, cov = fitted.get(key, lambda: fit_moments(self, label))
         C, out = self.shape[0], []
         for windows, centres in tqdm(list(self.pools(k)), 'local filters', delay=2, leave=False):
             mu, pooled = pooled_moments(mean, cov, torch.cat([centres, windows], 1))
             seen = a*a*pooled[C:, C:]
-            least = max(1e-9*float(seen.diagonal().max()), LEAST**2)  # less noise, and float64 finds it singular
+            # with less noise, the matrix would be singular in float64
+            least = max(1e-9*float(seen.diagonal().max()), LEAST**2)
             seen.diagonal().add_(max(sigma*sigma, least))
             out += [mu[:C], mu[C:], torch.linalg.solve(seen, a*pooled[C:, :C])]
         return tuple(out)
@@ -251,8 +263,8 @@ class LocalWienerMachine(RivalMachine):
 # %% ../../nbs/library/machines/rivals.ipynb #100ed302
 class Form(NamedTuple):
     "Two of the three choices of an analytic denoiser; the third, the source, is the machine's."
-    distance: Callable  # squared differences [n,C,H,W] -> [n,...P], a distance for each of P beliefs
-    response: Callable  # what every belief has [n,...P] -> what every pixel has, [n,C,H,W] or [n,1,H,W]; linear
+    distance: Callable  # squared differences [n,C,H,W] -> distances of P beliefs [n,...P]
+    response: Callable  # weights [n,...P] -> of every pixel [n,C,H,W] or [n,1,H,W]; linear
 
 # %% ../../nbs/library/machines/rivals.ipynb #24b61e57
 @contextmanager
@@ -279,15 +291,18 @@ def _logits(x, images, form, a, sigma):
 def _doubtful(top, z, sigma):
     "Might rounding to float32 have moved a posterior mean by more than a few 1e-5?"
     size, z = top.double().abs(), z.clamp(min=1)
-    error = 5e-7*size + 1.2e-7*size.sqrt()/sigma  # of a logit: of its sum, and of x and the images before
-    rivals = ((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1)  # the weight that others may truly have
+    # of a logit: from its sum, and from x and the images before
+    error = 5e-7*size + 1.2e-7*size.sqrt()/sigma
+    # the weight that others than the best may truly have
+    rivals = ((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1)
     return not bool((error*rivals/(z**.25).clamp(max=2) <= 4e-5).all())  # NaN is a doubt, too
 
 # %% ../../nbs/library/machines/rivals.ipynb #42be4f49
 class WeighingMachine(RivalMachine):
     """A denoiser that weighs training images by any distance, with any response.
 
-    A subclass defines `form(t, label, a, sigma, k)`, and `source(x, t, label, a, sigma)` if it weighs some images only.
+    A subclass defines `form(t, label, a, sigma, k)`; if it weighs some images only,
+    `source(x, t, label, a, sigma)`.
     """
     def form(self, t, label, a, sigma, k) -> Form:
         "The distance and the response at one time; `sigma` is not 0."
@@ -308,10 +323,11 @@ class WeighingMachine(RivalMachine):
             if len(images): yield images, numbers
 
     def normaliser(self, form, *query):
-        "For every belief the largest logit and the sum of weights relative to it; and the logits, if few."
+        "For every belief the largest logit and the sum of weights relative to it; logits, if few."
         x, _, _, a, sigma = query
         blank = x.new_zeros(form.distance(x.new_zeros(0, *x.shape)).shape[1:])
-        top, z, kept = torch.full_like(blank, -torch.inf), torch.zeros_like(blank, dtype=torch.float64), []
+        top, kept = torch.full_like(blank, -torch.inf), []
+        z = torch.zeros_like(blank, dtype=torch.float64)
         room = 0 if torch.is_grad_enabled() else self.max_bytes or 2**28
         for images, _ in self.weighed(*query):
             logits = _again(_logits, x, images, form, a, sigma)
@@ -322,7 +338,7 @@ class WeighingMachine(RivalMachine):
         return top, z, kept if room > 0 else None
 
     def beliefs(self, form, *query):
-        "Chunks of images [n,C,H,W], their numbers [n] and every belief's weights for them [n,...P]; log-evidence last."
+        "Chunks of images [n,C,H,W], numbers [n], every belief's weights [n,...P], log-evidence."
         x, *rest = query
         top, z, kept = self.normaliser(form, *query)
         if x.dtype == torch.float32 and _doubtful(top, z, rest[-1]):
@@ -346,17 +362,19 @@ class WeighingMachine(RivalMachine):
             return torch.stack([self.mean(im, t, label, a, max(sigma, LEAST), k) for im in x])
 
     def shares(self, x, t, label, a, sigma, k):
-        "Chunks of image numbers [n] and of the weights with which each pixel's answer is made [n,H,W]; log-evidence."
+        "Chunks of image numbers [n], of the weights in each pixel's answer [n,H,W]; log-evidence."
         form = self.form(t, label, a, sigma, k)
         for images, numbers, w, evidence in self.beliefs(form, x, t, label, a, sigma):
             share = form.response(w).expand_as(images).mean(1)
-            yield numbers, share.double(), form.response(evidence[None]).expand_as(images[:1]).mean((0, 1))
+            known = form.response(evidence[None]).expand_as(images[:1]).mean((0, 1))
+            yield numbers, share.double(), known
 
     @torch.no_grad()
     def belief(self, x, t, label=None, k=None):
-        """What every pixel believes, as a `Belief` with a batch axis in front: [B,C,H,W], [B,H,W], place [B,2,H,W].
+        """What every pixel believes, as a `Belief`: [B,C,H,W], [B,H,W], place [B,2,H,W].
 
-        It is the belief with which the pixel's value is made: the mean of those that answer for it, and over channels.
+        It is the belief with which the pixel's value is made: the mean of those that answer for
+        it, and over channels.
         """
         mean = self.denoise(x, t, label, k)
         x, t, labels = self.query(x, t, label)
@@ -368,7 +386,8 @@ class WeighingMachine(RivalMachine):
 
     def belief_of(self, x, t, label, a, sigma, mean, k):
         "The `Belief` [C,H,W] of one image, whose posterior mean is known."
-        entropy, weight, count = (torch.zeros(self.shape[1:], dtype=torch.float64, device=x.device) for _ in range(3))
+        entropy = torch.zeros(self.shape[1:], dtype=torch.float64, device=x.device)
+        weight, count = torch.zeros_like(entropy), 0
         image = torch.zeros_like(weight, dtype=torch.int64)
         evidence = weight
         for numbers, share, found in self.shares(x, t, label, a, sigma, k):
@@ -379,7 +398,8 @@ class WeighingMachine(RivalMachine):
             weight = torch.maximum(weight, best)
             count += len(numbers)
         place = pixel_grid(self.shape[1:], x.device)
-        return Belief(mean.double(), evidence.double() - count.log(), entropy, entropy.exp(), image, place, weight)
+        evidence = evidence.double() - np.log(count)
+        return Belief(mean.double(), evidence, entropy, entropy.exp(), image, place, weight)
 
 # %% ../../nbs/library/machines/rivals.ipynb #1cb2991d
 def _response_sum(w, images, form):
@@ -388,7 +408,7 @@ def _response_sum(w, images, form):
 
 # %% ../../nbs/library/machines/rivals.ipynb #9cb872fe
 def filter_masks(
-    spectrum: tuple[Tensor, Tensor, Tensor],  # mean [D], variances [r] and directions [D,r] of the images
+    spectrum: tuple[Tensor, ...],  # mean [D], variances [r] and directions [D,r]
     a: float,  # signal level
     sigma: float,  # noise level
     tau: float,  # share of the largest entry that counts
@@ -415,7 +435,7 @@ def masked_sums(
     masks: tuple[Tensor, ...],  # from `compact`
     dtype: torch.dtype,  # of the squared differences
 ) -> Callable:  # squared differences [n,C,H,W] -> [n,Q]
-    "Sums over each mask: a matrix product; a sparse one where masks are small, as they are at low noise."
+    "Sums over each mask: a matrix product, sparse where masks are small, as they are at low noise."
     if len(masks) == 1:
         matrix = masks[0].to(dtype).T
         return lambda e: e.flatten(1) @ matrix
@@ -427,7 +447,7 @@ def masked_sums(
 
 # %% ../../nbs/library/machines/rivals.ipynb #18c7e642
 class PCAMachine(WeighingMachine):
-    "PCA-locality (Lukoianov et al. 2025): each number of the answer listens where Wiener's filter does."
+    "PCA-locality (Lukoianov et al. 2025): each number listens where Wiener's filter does."
     def __init__(self, images, labels=None, schedule=None,
         tau: float = .05,  # share of the largest entry of the filter that counts
         **kwargs,  # `range`, `max_bytes`, `device`
@@ -485,21 +505,24 @@ def mask_form(
     "PSPC-flex: any masks of pixels."
     masks = torch.as_tensor(masks).to(device)
     if masks.ndim != 3 or masks.shape[1:] != shape[1:] or not masks.any(0).all():
-        raise CreativityError(f'masks must be [P,{shape[1]},{shape[2]}] and hold every pixel, got {tuple(masks.shape)}')
+        raise CreativityError(f'masks must be [P,{shape[1]},{shape[2]}] and hold every pixel, '
+                              f'got {tuple(masks.shape)}')
     M = (masks != 0).flatten(1).float()
     R = M/M.sum(0)
-    return Form(lambda e: e.sum(1).flatten(1) @ M.to(e).T, lambda w: (w @ R.to(w)).reshape(-1, 1, *shape[1:]))
+    distance = lambda e: e.sum(1).flatten(1) @ M.to(e).T
+    return Form(distance, lambda w: (w @ R.to(w)).reshape(-1, 1, *shape[1:]))
 
 # %% ../../nbs/library/machines/rivals.ipynb #91f0217b
 class PSPCMachine(WeighingMachine):
-    "PSPC (Niedoba et al. 2024): posterior means of patches, each pixel the mean of all that hold it."
+    "PSPC (Niedoba et al. 2024): posterior means of patches, averaged where they overlap."
     windowed = True
 
     def __init__(self, images, labels=None, schedule=None, scales=None,
-        masks: Tensor|list|Callable|None = None,  # PSPC-flex: [P,H,W], n of them (lowest noise first), or t -> masks
+        masks: Tensor|list|Callable|None = None,  # PSPC-flex: [P,H,W], a list by noise, or of t
         **kwargs,  # `range`, `max_bytes`, `device`
     ):
-        if masks is not None and scales is not None: raise CreativityError('give scales= or masks=, not both')
+        if masks is not None and scales is not None:
+            raise CreativityError('give scales= or masks=, not both')
         self.flex = (lambda t: masks) if isinstance(masks, Tensor) else masks
         self.windowed = masks is None
         super().__init__(images, labels, schedule, scales, **kwargs)
@@ -516,8 +539,9 @@ class PSPCMachine(WeighingMachine):
 
     def mean(self, x, t, label, a, sigma, k):
         "In compiled loops where they can run: for float32 images without gradients, on a CPU."
-        slow = torch.is_grad_enabled() or x.device.type != 'cpu' or x.dtype == torch.float64 or self.backend == 'torch'
-        if slow or not self.windowed: return super().mean(x, t, label, a, sigma, k)
+        plain = x.device.type == 'cpu' and x.dtype == torch.float32 and self.backend != 'torch'
+        if torch.is_grad_enabled() or not plain or not self.windowed:
+            return super().mean(x, t, label, a, sigma, k)
         width = self.width(t, k)
         mean, top, z = patch_mean(self, x, label, a, sigma, width, torch.float32)
         if _doubtful(top, z, sigma):
@@ -560,20 +584,22 @@ def add_squares(q, image, a, n, fresh, e):
 def add_product(w, image, n, out):
     "out += w·image for n numbers."
     whole = n//LANES*LANES
-    for p in range(0, whole, LANES): store(out, p, load(out, p) + load(w, p)*as_in(load(image, p), out))
+    for p in range(0, whole, LANES):
+        store(out, p, load(out, p) + load(w, p)*as_in(load(image, p), out))
     for p in range(whole, n): out[p] += w[p]*np.float32(image[p])
 
 # %% ../../nbs/library/machines/rivals.ipynb #78c5e833
 @compiled
 def patch_distances(x, images, a, k, W, d2, top):
-    "d2 [n,R]: squared distances of all patches of x [C,P] to those of images [n,C,P], R ≥ P; `top` [R] the least."
+    "Squared distances d2 [n,R] of x's patches [C,P] to those of images [n,C,P]; the least, top."
     (C, P), R = x.shape, d2.shape[1]
     squares = np.zeros(2*R + k*(W + 1) + LANES, d2.dtype)
     along, least, query = np.zeros_like(squares), pointer(top), pointer(x)
     e, f, all_images = pointer(squares), pointer(along), pointer(images)
     for i in range(len(images)):
         row = offset(pointer(d2), i*R)
-        for c in range(C): add_squares(offset(query, c*P), offset(all_images, (i*C + c)*P), a, P, c == 0, e)
+        for c in range(C):
+            add_squares(offset(query, c*P), offset(all_images, (i*C + c)*P), a, P, c == 0, e)
         for p in range(P, R): e[p] = 0
         box_flat(e, 1, k, R, f)
         box_flat(f, W, k, R, row)
@@ -582,7 +608,7 @@ def patch_distances(x, images, a, k, W, d2, top):
 # %% ../../nbs/library/machines/rivals.ipynb #15a4aec4
 @compiled
 def patch_weights(d2, top, cutoff, w, z, alive):
-    "w [n,R] = 2^(top − d2), 0 beyond the cutoff; z [R] their sums over the images; alive [n]: has an image any weight?"
+    "w [n,R] = 2^(top − d2), 0 beyond the cutoff; sums z [R]; alive [n]: has it any weight?"
     n, R = d2.shape
     few, far, none = np.zeros(R, np.float32), splat(np.float32(-100)), splat(np.float32(0))
     least, sums = pointer(top), pointer(few)
@@ -604,10 +630,11 @@ def patch_weights(d2, top, cutoff, w, z, alive):
 # %% ../../nbs/library/machines/rivals.ipynb #7777d868
 @compiled
 def patch_sums(w, share, images, k, W, alive, total):
-    "total [C,P] += Σ over images [n,C,P] of their weights [n,R] times `share` [R], spread over the patches, times image."
+    "total [C,P] += Σ over images [n,C,P] of image times w [n,R]·share [R], spread over patches."
     (n, C, P), R, lead = images.shape, w.shape[1], (k - 1)*(W + 1)
     corner = np.zeros(2*(R + lead) + W + 2*LANES, np.float32)
-    along, spread, few = np.zeros_like(corner), np.zeros(R, np.float32), np.zeros((C, P), np.float32)
+    along, spread = np.zeros_like(corner), np.zeros(R, np.float32)
+    few = np.zeros((C, P), np.float32)
     e, f, pixels, sums = pointer(corner), pointer(along), pointer(spread), pointer(few)
     for i in range(n):
         if alive[i]:
@@ -617,7 +644,9 @@ def patch_sums(w, share, images, k, W, alive, total):
             store(to, R, splat(np.float32(0)))
             box_flat(e, 1, k, R + lead, f)
             box_flat(f, W, k, R, pixels)
-            for c in range(C): add_product(pixels, offset(pointer(images), (i*C + c)*P), P, offset(sums, c*P))
+            for c in range(C):
+                image = offset(pointer(images), (i*C + c)*P)
+                add_product(pixels, image, P, offset(sums, c*P))
         if i % 512 == 511 or i == n - 1:
             for c in range(C):
                 for p in range(P):
@@ -626,7 +655,7 @@ def patch_sums(w, share, images, k, W, alive, total):
 
 # %% ../../nbs/library/machines/rivals.ipynb #04d3ad3f
 class PatchQuery:
-    "One noisy image against the patches of some training images; made for a machine, a width and a noise level."
+    "One noisy image against the patches of training images, at one width and noise level."
     def __init__(self,
         x: Tensor,  # [C,H,W] noisy image
         a: float,  # signal level
@@ -646,13 +675,15 @@ class PatchQuery:
 
     def distances(self, images: Tensor):
         "All distances [n,R] and the least [R], in bits."
-        d2, top = np.empty((len(images), self.room), self.number), np.full(self.room, 1e30, self.number)
+        d2 = np.empty((len(images), self.room), self.number)
+        top = np.full(self.room, 1e30, self.number)
         patch_distances(self.query, self.flat(images), self.scale, self.k, self.shape[2], d2, top)
         return d2, top
 
     def weights(self, d2, top):
         "Weights relative to `top` [n,R], their sums [R], and which images have any."
-        w, z, alive = np.empty(d2.shape, np.float32), np.zeros(self.room), np.zeros(len(d2), np.bool_)
+        w, z = np.empty(d2.shape, np.float32), np.zeros(self.room)
+        alive = np.zeros(len(d2), np.bool_)
         patch_weights(d2, top, self.number(48), w, z, alive)
         return w, z, alive
 
@@ -673,9 +704,10 @@ def patch_mean(
     k: int,  # window width
     dtype: torch.dtype,  # of the distances
 ) -> tuple[Tensor, Tensor, Tensor]:  # mean [C,H,W], largest logits and sums of weights [windows]
-    "PSPC-square's posterior mean, a share of each chunk for each thread; distances are kept if there is room."
-    q, threads, room, kept = PatchQuery(x, a, sigma, k, dtype), torch.get_num_threads(), machine.max_bytes or 2**28, []
-    parts = lambda: (list(images.chunk(threads)) for images, _ in machine.chunks(label, 4*q.room*(2 + len(x))))
+    "PSPC-square's posterior mean, a share of each chunk a thread; distances are kept if few."
+    q, threads = PatchQuery(x, a, sigma, k, dtype), torch.get_num_threads()
+    room, kept, each = machine.max_bytes or 2**28, [], 4*q.room*(2 + len(x))
+    parts = lambda: (list(images.chunk(threads)) for images, _ in machine.chunks(label, each))
     top, z, total = np.full(q.room, 1e30), np.zeros(q.room), 0
     with ThreadPoolExecutor(threads) as pool:
         for images in parts():
@@ -688,18 +720,26 @@ def patch_mean(
         for images, d2 in zip(parts(), kept, strict=True):
             total = total + sum(pool.map(lambda im, d: q.sums(im, d, top, z), images, d2))
     mean = torch.from_numpy(total).reshape(x.shape)/patch_count(k, *x.shape[1:])
-    logits, sums = (torch.from_numpy(v[q.inside > 0]) for v in (-np.log(2)*top.astype(np.float64), z))
-    return mean, logits, sums
+    inside, logits = q.inside > 0, -np.log(2)*top.astype(np.float64)
+    return mean, torch.from_numpy(logits[inside]), torch.from_numpy(z[inside])
 
 # %% ../../nbs/library/machines/rivals.ipynb #1dfd7f37
+def short_digest(
+    image: Tensor,  # any shape
+) -> int:  # 63 bits
+    "A number that depends on an image's content alone, in float32."
+    data = image.detach().float().cpu().contiguous().numpy().tobytes()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), 'little') >> 1
+
+# %% ../../nbs/library/machines/rivals.ipynb #e699d760
 def image_keys(
     machine: RivalMachine,  # with the images
     label: int|None,  # a class, None: all
 ) -> tuple[Tensor]:  # [N] int64
     "A number for each image that depends on its content alone."
-    digest = lambda im: int.from_bytes(hashlib.blake2b(im.tobytes(), digest_size=8).digest(), 'little', signed=True)
     chunks = machine.chunks(label, 8*machine.numbers_in_image)
-    return (torch.tensor([digest(im) for images, _ in chunks for im in images.cpu().numpy()]),)
+    keys = [short_digest(im) for images, _ in chunks for im in images]
+    return (torch.tensor(keys),)
 
 
 def drawn_keys(
@@ -714,7 +754,7 @@ def drawn_keys(
     z = (z ^ (z >> np.uint64(27)))*np.uint64(0x94d049bb133111eb)
     return torch.from_numpy((z ^ (z >> np.uint64(31))).view(np.int64))
 
-# %% ../../nbs/library/machines/rivals.ipynb #e699d760
+# %% ../../nbs/library/machines/rivals.ipynb #28480a28
 class GoldenMachine(PCAMachine):
     "GoldDiff (2026): PCA-locality over the few images that matter, found by three sieves."
     def __init__(self, images, labels=None, schedule=None,
@@ -736,7 +776,8 @@ class GoldenMachine(PCAMachine):
         sizes = golden_sizes(self.count(label), sigma)
         keep = torch.zeros(self.count(label), dtype=torch.bool)
         keep[self.keys(t, label).argsort(stable=True)[:sizes[0]]] = True
-        for size, view in zip(sizes[1:], (thumbnails, lambda im: im.double().flatten(1)), strict=True):
+        whole = lambda images: images.double().flatten(1)
+        for size, view in zip(sizes[1:], (thumbnails, whole), strict=True):
             d2, first = torch.full((len(keep),), torch.inf, dtype=torch.float64), 0
             for images, _ in self.chunks(label, 24*self.numbers_in_image):
                 at = keep[first:first + len(images)].nonzero().flatten()
@@ -748,7 +789,7 @@ class GoldenMachine(PCAMachine):
 
 # %% ../../nbs/library/machines/rivals.ipynb #8350ca46
 class SmoothedMachine(ISMachine):
-    "σ-CFDM (Scarvelis et al. 2023): what IS says of x with a little more noise, averaged over draws."
+    "σ-CFDM (Scarvelis et al. 2023): what IS says of x with a little more noise, on average."
     def __init__(self, images, labels=None, schedule=None,
         s: float = .1,  # standard deviation of the extra noise
         draws: int = 10,  # how many
@@ -762,10 +803,11 @@ class SmoothedMachine(ISMachine):
 
     def noise_for(self, x) -> Tensor:
         "The draws [draws,C,H,W] for one image [C,H,W]: by its content and the seed alone."
-        content = hashlib.blake2b(x.detach().float().cpu().contiguous().numpy().tobytes(), digest_size=8).digest()
-        state = np.random.SeedSequence([self.seed, int.from_bytes(content, 'little')]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]) >> 1)
-        return torch.randn(self.draws, *x.shape, generator=generator, dtype=torch.float64).to(x.device)
+        sequence = np.random.SeedSequence([self.seed, short_digest(x)])
+        state = int(sequence.generate_state(1, np.uint64)[0]) >> 1
+        generator = torch.Generator().manual_seed(state)
+        drawn = torch.randn(self.draws, *x.shape, generator=generator, dtype=torch.float64)
+        return drawn.to(x.device)
 
     def denoise(self, x, t, label=None, k=None):
         "The mean [B,C,H,W] of IS's posterior means at x + s·ε, in x's dtype."
@@ -779,11 +821,11 @@ class SmoothedMachine(ISMachine):
 
     def belief(self, x, t, label=None, k=None):
         "There is none: CreativityError."
-        raise CreativityError('SmoothedMachine asks IS at several places: ask ISMachine for the belief at one')
+        raise CreativityError('SmoothedMachine asks IS at several places: ask ISMachine')
 
 # %% ../../nbs/library/machines/rivals.ipynb #0909da32
 def _shift_logits(x, images, plan, shift, a, sigma):
-    "Logits [h,w,n] of one relative shift, and the piece of the padded images [C,h+2r,w+2r,n] that it compares."
+    "Logits [h,w,n] of one shift, and the piece of padded images [C,h+2r,w+2r,n] compared."
     (dy, dx, i0, i1, u0, u1), k, scale = shift, plan.k, 1/(np.sqrt(2)*sigma)
     query = pad(x*scale, plan.x_rows, plan.x_cols)[:, i0:i1 + k - 1, u0:u1 + k - 1, None]
     piece = images[:, i0 + dy:i1 + dy + k - 1, u0 + dx:u1 + dx + k - 1]
@@ -792,7 +834,7 @@ def _shift_logits(x, images, plan, shift, a, sigma):
 
 
 def _shift_answers(x, norm, images, plan, shift, a, sigma):
-    "What one shift's candidates answer, summed over the images: [C,h+2r,w+2r] float64, in the padded image."
+    "What one shift's candidates answer: [C,h+2r,w+2r] float64, in the padded image."
     logits, piece = _shift_logits(x, images, plan, shift, a, sigma)
     i0, i1, u0, u1 = shift[2:]
     w = (logits - norm[i0:i1, u0:u1, None]).exp().to(piece.dtype).permute(2, 0, 1)
@@ -800,7 +842,7 @@ def _shift_answers(x, norm, images, plan, shift, a, sigma):
 
 
 def _shift_slope(x, norm, images, plan, shift, a, sigma):
-    "A number for each pixel [H,W] whose gradient is that of its normaliser, from one shift's candidates."
+    "A number for each pixel [H,W] whose gradient is one shift's part of its normaliser's."
     logits, _ = _shift_logits(x, images, plan, shift, a, sigma)
     i0, i1, u0, u1 = shift[2:]
     slope = ((logits - norm[i0:i1, u0:u1, None]).exp().detach()*logits).sum(-1).double()
@@ -809,49 +851,56 @@ def _shift_slope(x, norm, images, plan, shift, a, sigma):
 
 # %% ../../nbs/library/machines/rivals.ipynb #83847a39
 def _fold(padded, rows, cols, shape):
-    "Sums [C,I,J] over the continued image, by pixel [C,H,W]: places of one pixel are added, those outside dropped."
+    "Sums [C,I,J] over the padded image by pixel [C,H,W]: equal ones are added, others dropped."
     H, W = shape
-    at = torch.where((rows[:, None] < 0) | (cols < 0), H*W, rows[:, None]*W + cols).flatten().to(padded.device)
+    outside = (rows[:, None] < 0) | (cols < 0)
+    at = torch.where(outside, H*W, rows[:, None]*W + cols).flatten().to(padded.device)
     out = padded.new_zeros(len(padded), H*W + 1).index_add(1, at, padded.flatten(1))
     return out[:, :-1].reshape(-1, H, W)
 
 # %% ../../nbs/library/machines/rivals.ipynb #a3a3b802
 class _Averaged:
-    "A machine of windows that averages whole posterior mean windows; in front of the machine's class."
+    "A machine of windows that averages whole posterior mean windows; first among parents."
     def denoise(self, x, t, label=None, k=None):
-        "Posterior mean [B,C,H,W] of `x` [B,C,H,W] at `t`, in x's dtype; `label` and `k` as for every machine."
+        "Posterior mean [B,C,H,W] of `x` at `t`, in x's dtype; `label`, `k` as for every machine."
         dtype = torch.as_tensor(x).dtype
         x, t, labels = self.query(x, t, label)
         grad = torch.is_grad_enabled() and x.requires_grad
-        queries = zip(x.double() if grad else x, t.expand(len(x)), labels, *self.levels(t, len(x)), strict=True)
+        answer, x = (self.traced, x.double()) if grad else (self.average, x)
+        queries = zip(x, t.expand(len(x)), labels, *self.levels(t, len(x)), strict=True)
         with torch.set_grad_enabled(grad), _exactly(x):
-            return torch.stack([(self.traced if grad else self.average)(*q, k) for q in queries]).to(dtype)
+            return torch.stack([answer(*q, k) for q in queries]).to(dtype)
 
     def average(self, x, t, label, a, sigma, k):
         "Of one image [C,H,W], by the engine; in float64 where float32 weights would not do."
         found, = self.query_sums(x[None], t, label, k, False)
-        plan, one = self.plan(found.k), torch.ones(self.shape[1:], dtype=torch.float64, device=x.device)
+        plan, one = self.plan(found.k), torch.ones_like(found.sums.z)
         rounds = needs_float64(found.sums, sigma, x, plan) or found.sums.top.abs().max() > 1000
         if x.dtype == torch.float32 and rounds:
             return self.average(x.double(), t, label, a, sigma, k)
         known = Known(x, a, sigma, found.sums, one, False)
         pieces = self.store.slices(label, (self.max_bytes or 2**26)//4)
-        sums = sum(second(known, im.to(self.device), plan, True, self.max_bytes, self.backend).spread for im, _ in pieces)
+        budget = self.max_bytes, self.backend
+        again = lambda im: second(known, im.to(self.device), plan, True, *budget)
+        sums = sum(again(images).spread for images, _ in pieces)
         return self.store.gather(sums).sum(0)/held(one, plan)
 
     def pieces(self, plan, label, dtype):
         "Padded images [C,I,J,n] with every shift of a plan, chunk after chunk."
-        n = max(1, (self.max_bytes or 2**26)//(8*(3*self.shape[0] + 6)*len(plan.d_rows)*len(plan.d_cols)))
+        each = 8*(3*self.shape[0] + 6)*len(plan.d_rows)*len(plan.d_cols)
+        n = max(1, (self.max_bytes or 2**26)//each)
         for images, _ in self.store.slices(label, (self.max_bytes or 2**26)//4):
             for some in images.split(n):
-                padded = pad(some.to(self.device, dtype).permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
+                side = some.to(self.device, dtype).permute(1, 2, 3, 0).contiguous()
+                padded = pad(side, plan.d_rows, plan.d_cols)
                 for shift in plan.shifts.tolist(): yield padded, plan, shift
 
     def traced(self, x, t, label, a, sigma, k):
         "The same in float64, for gradients: the normaliser keeps its value, and gets its gradient."
         found, = self.query_sums(x.detach()[None], t, label, k, False)
         plan, norm = self.plan(found.k), found.sums.top + found.sums.z.log()
-        slope = sum(_again(_shift_slope, x, norm, *piece, a, sigma) for piece in self.pieces(plan, label, x.dtype))
+        pieces = self.pieces(plan, label, x.dtype)
+        slope = sum(_again(_shift_slope, x, norm, *piece, a, sigma) for piece in pieces)
         norm, total = norm + (slope - slope.detach()), 0
         for images, _, shift in self.pieces(plan, label, x.dtype):
             i0, i1, u0, u1 = shift[2:]
@@ -861,7 +910,7 @@ class _Averaged:
 
     def belief(self, x, t, label=None, k=None):
         "There is none: CreativityError."
-        raise CreativityError(f'{type(self).__name__} averages many beliefs: ask the machine without averages for one')
+        raise CreativityError(f'{type(self).__name__} averages beliefs: ask its parent for one')
 
 # %% ../../nbs/library/machines/rivals.ipynb #0b8c642a
 class AveragedELSMachine(_Averaged, ELSMachine):
@@ -880,18 +929,19 @@ class NearestMachine(ISMachine):
 
 # %% ../../nbs/library/machines/rivals.ipynb #09d98ed4
 class MeanMachine(RivalMachine):
-    "The mean image of the class, whatever is asked; not a theory, but what one must be better than."
+    "The mean image of the class, whatever is asked; no theory, but what one must be better than."
     def means(self, x, t, label, a, sigma, k):
         "The same for all."
         def fit():
             "One pass over the images."
-            return (sum(c.double().sum(0) for c, _ in self.chunks(label, 8*self.numbers_in_image))/self.count(label),)
+            chunks = self.chunks(label, 8*self.numbers_in_image)
+            return (sum(c.double().sum(0) for c, _ in chunks)/self.count(label),)
         mean = fitted.get(('mean', self.content(label)), fit)[0]
-        return (mean + 0*x.double())
+        return mean + 0*x.double()
 
 # %% ../../nbs/library/machines/rivals.ipynb #297f9efd
 class LowPassMachine(RivalMachine):
-    "x itself, blurred: what it draws is its noise, low-passed; not a theory, but what one must be better than."
+    "x itself, blurred: it draws its noise, low-passed; no theory, but what must be beaten."
     def __init__(self, images, labels=None, schedule=None,
         width: float = 2.,  # standard deviation of the blur, in pixels
         **kwargs,  # `range`, `device`
@@ -942,7 +992,8 @@ def textbook_pspc(
     pieces = images.split(chunk)
     d2 = torch.cat([F.unfold((x - a*p).square(), k).sum(1) for p in pieces])
     w = (d2/(-2*sigma*sigma)).softmax(0).split(chunk)
-    patches = sum((F.unfold(p, k)*v[:, None]).sum(0, keepdim=True) for p, v in zip(pieces, w, strict=True))
+    pairs = zip(pieces, w, strict=True)
+    patches = sum((F.unfold(p, k)*v[:, None]).sum(0, keepdim=True) for p, v in pairs)
     back = lambda v: F.fold(v, images.shape[2:], k)
     return back(patches)/back(torch.ones_like(patches))
 
@@ -952,17 +1003,21 @@ def time_rivals(
     t: float = .5,  # when
     k: int = 7,  # window width of PSPC and LS
     repeats: int = 5,  # of each, in turn
-) -> dict[str, dict[str, list[float]]]:  # rival -> 'ours', 'textbook' (and 'LS' for PSPC) -> seconds of each repeat
-    "Seconds of one step of one image, statistics fitted before; the answers of both forms must agree."
-    wiener, pca, pspc, ls = WienerMachine(images), PCAMachine(images), PSPCMachine(images), LSMachine(images)
+) -> dict[str, dict[str, list[float]]]:  # rival -> 'ours', 'textbook' ('LS') -> seconds
+    "Seconds of one step of one image, statistics fitted before; both forms must agree."
+    wiener, pca = WienerMachine(images), PCAMachine(images)
+    pspc, ls = PSPCMachine(images), LSMachine(images)
     a, sigma = float(wiener.schedule.a(t)), float(wiener.schedule.sigma(t))
-    x = a*images[:1] + sigma*torch.randn(images[:1].shape, generator=torch.Generator().manual_seed(0))
-    _, values, vectors = wiener.spectrum(None)
-    moments, masks = (wiener.spectrum(None)[0], (vectors*values) @ vectors.T), pca.masks(None, a, sigma).float()
+    x = a*images[:1] + sigma*seed_noise([0], images.shape[1:])
+    mean, values, vectors = wiener.spectrum(None)
+    moments, masks = (mean, (vectors*values) @ vectors.T), pca.masks(None, a, sigma).float()
     runs = {
-        'Wiener': {'ours': lambda: wiener.denoise(x, t), 'textbook': lambda: textbook_wiener(x, moments, a, sigma)},
-        'PCA-locality': {'ours': lambda: pca.denoise(x, t), 'textbook': lambda: textbook_pca(x, images, masks, a, sigma)},
-        'PSPC-square': {'ours': lambda: pspc.denoise(x, t, k=k), 'textbook': lambda: textbook_pspc(x, images, k, a, sigma),
+        'Wiener': {'ours': lambda: wiener.denoise(x, t),
+                   'textbook': lambda: textbook_wiener(x, moments, a, sigma)},
+        'PCA-locality': {'ours': lambda: pca.denoise(x, t),
+                         'textbook': lambda: textbook_pca(x, images, masks, a, sigma)},
+        'PSPC-square': {'ours': lambda: pspc.denoise(x, t, k=k),
+                        'textbook': lambda: textbook_pspc(x, images, k, a, sigma),
                         'LS': lambda: ls.denoise(x, t, k=k)}}
     for name, forms in runs.items():  # the first call compiles and fits, and is a check
         gap = (forms['ours']() - forms['textbook']()).abs().max().item()
@@ -1030,18 +1085,19 @@ def edm_times(
 _TAU = {'cifar10': .05, 'celeba_hq': .02, 'afhq': .02, 'mnist': .005, 'fashion_mnist': .005}
 _GOLDEN = {'cifar10': .03, 'celeba_hq': .03, 'afhq': .02, 'mnist': .02, 'fashion_mnist': .02}
 _PATCHES = [3]*6 + [5, 7, 11, 15, 23] + [32]*7  # lowest noise first
-_SHARES = [.3]*4 + [.4]*4 + [.5] + [.7]*2 + [1.]*7  # of the gradient that flexible masks hold, likewise
+_SHARES = [.3]*4 + [.4]*4 + [.5] + [.7]*2 + [1.]*7  # of the gradient, for flexible masks
 
 protocols = {
     'kamb': Protocol(
         'Kamb & Ganguli, arXiv 2412.20292', CosineSchedule(), tuple(i/20 for i in range(20, 0, -1)),
         network_steps=150, method='ddim', seeds=100, metric='r', settings={}),
     'pspc': Protocol(
-        'Niedoba et al., arXiv 2411.19339', EDMSchedule(), edm_times(18), network_steps=18, method='ddim',
-        seeds=None, metric='mse',
-        settings={'cifar10': {'PSPCMachine': dict(scales=_PATCHES), 'grown_masks': dict(share=_SHARES)}}),
+        'Niedoba et al., arXiv 2411.19339', EDMSchedule(), edm_times(18), network_steps=18,
+        method='ddim', seeds=None, metric='mse', settings={'cifar10': {
+            'PSPCMachine': dict(scales=_PATCHES), 'grown_masks': dict(share=_SHARES)}}),
     'golddiff': Protocol(
-        'GoldDiff, arXiv 2602.16498', LinearSchedule(), leading_times(10), network_steps=10, method='ddim',
-        seeds=128, metric='cod',
-        settings={name: {'PCAMachine': dict(tau=_TAU[name]), 'GoldenMachine': dict(tau=_GOLDEN[name])} for name in _TAU}),
+        'GoldDiff, arXiv 2602.16498', LinearSchedule(), leading_times(10), network_steps=10,
+        method='ddim', seeds=128, metric='cod', settings={name: {
+            'PCAMachine': dict(tau=tau), 'GoldenMachine': dict(tau=_GOLDEN[name])}
+            for name, tau in _TAU.items()}),
 }

@@ -176,7 +176,7 @@ def pspc_mean(
     masks: Tensor|None = None,  # [P,H,W] 0 or 1 instead: PSPC-flex
 ) -> Tensor:  # [C,H,W] float64
     "PSPC: posterior means of patches, averaged where they overlap."
-    if masks is None: masks = patch_masks(x.shape, k)
+    if masks is None: masks = patch_masks((len(x), *x.shape[1:]), k or 0)
     else: masks = masks[:, None].expand(-1, len(x), -1, -1).flatten(1)
     masks = masks.double()
     return weighed_mean(x, data, a, sigma, masks, shared_response(masks))
@@ -188,7 +188,7 @@ def grown_masks(
 ) -> Tensor:  # [P,H,W] bool
     "The fewest pixels of largest gradient that hold the share."
     flat = gradient.double().abs().flatten(1)
-    value, order = flat.sort(1, descending=True, stable=True)
+    value, order = flat.sort(stable=True, dim=1, descending=True)
     before = value.cumsum(1) - value
     keep = before < share*value.sum(1, keepdim=True)*(1 - 1e-12)
     keep[:, 0] = True
@@ -232,7 +232,8 @@ def thumbnails(
     x: Tensor,  # [N,C,H,W]
 ) -> Tensor:  # [N,C·h·w] with h, w at most 16, float64
     "Images averaged down to 16×16 pixels."
-    size = [min(16, n) for n in x.shape[2:]]
+    H, W = x.shape[2:]
+    size = (min(16, H), min(16, W))
     return F.adaptive_avg_pool2d(x.double(), size).flatten(1)
 
 # %% ../../nbs/course/12_rivals.ipynb #dbb435f9
