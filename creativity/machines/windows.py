@@ -20,7 +20,7 @@ from ..data.find import load
 from ..data.images import Images, whole_labels
 from ..data.store import Store, TensorStore
 from ..diffusion import CosineSchedule, Denoiser, Schedule, check_input
-from ..engine.plan import Plan, bbels_rule, box_sum, els_inside_rule, els_rule, ls_rule, pad
+from ..engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
 from ..engine.second import Known, Second, give_left, second, too_coarse
 from ..engine.stream import needs_float64, stream
 from ..engine.sums import SoftmaxSums, partial_sums
@@ -514,17 +514,12 @@ class WindowMachine(Machine):
         return Around(rows, cols, dr, dc)
 
     def image_weights(self, x, images, k, a, sigma, log_z):
-        "Mean over the pixels of each image's weights [n], one shift after the other."
-        plan, scale, total = self.plan(k), 1/(math.sqrt(2)*sigma), torch.zeros(len(images), dtype=x.dtype)
-        query = pad(x*scale, plan.x_rows, plan.x_cols)[..., None]
-        keys = pad(images.permute(1, 2, 3, 0)*(a*scale), plan.d_rows, plan.d_cols)
-        total = total.to(x.device)
-        for dy, dx, i0, i1, u0, u1 in plan.shifts.tolist():
-            q = query[:, i0:i1 + k - 1, u0:u1 + k - 1]
-            d = keys[:, i0 + dy:i1 + dy + k - 1, u0 + dx:u1 + dx + k - 1]
-            logits = box_sum(box_sum((q - d).square_().sum(0), k, 1), k, 0).neg_()
-            total += (logits - log_z[i0:i1, u0:u1, None]).exp_().sum((0, 1))
-        return total/(x.shape[1]*x.shape[2])
+        "Mean over the pixels of each image's weights [n], by the engine's second pass."
+        one, number = torch.ones_like(log_z), torch.zeros(2, *log_z.shape, dtype=torch.int64, device=x.device)
+        sums = SoftmaxSums(log_z, one, torch.zeros_like(x), one, one, number)
+        backend = None if self.backend == 'compiled' else self.backend
+        known = Known(x, a, sigma, sums, one/log_z.numel(), False)
+        return second(known, images, self.plan(k), False, self.max_bytes, backend).shares
 
     def known(self, x, found, a, sigma, factor, centred):
         "The belief of one query as a second pass needs it: in float64 where float32 would not do."
