@@ -171,7 +171,8 @@ def imagen(x0, ratio):
 
 @pytest.mark.parametrize(('clip', 'rule'), [
     (True, lambda v: v.clamp(-1, 1)), ((-.5, 2.), lambda v: v.clamp(-.5, 2)), ('dynamic', lambda v: imagen(v, .995)),
-    (('dynamic', .8), lambda v: imagen(v, .8)), (Clip(0, 1, .8), lambda v: .5 + imagen(2*v - 1, .8)/2)], ids=str)
+    (('dynamic', .8), lambda v: imagen(v, .8)), (Clip(0, 1, .8), lambda v: .5 + imagen(2*v - 1, .8)/2)],
+    ids=['True', 'bounds', 'dynamic', 'ratio', 'record'])
 @pytest.mark.parametrize('wrap', [from_noise, from_x0, from_v, from_score])
 def test_clipping(clip, rule, wrap):
     convert = {from_noise: noise_from_x0, from_x0: lambda x, x0, a, s: x0, from_v: v_from_x0, from_score: score_from_x0}[wrap]
