@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['fitted', 'protocols', 'FittedCache', 'RivalMachine', 'fit_moments', 'fit_spectrum', 'WienerMachine', 'pooled_moments',
-           'LocalWienerMachine', 'Form', 'WeighingMachine', 'filter_masks', 'compact', 'masked_sums', 'PCAMachine',
-           'spread', 'patch_count', 'square_form', 'mask_form', 'PSPCMachine', 'box_flat', 'add_squares', 'add_product',
-           'patch_distances', 'patch_weights', 'patch_sums', 'PatchQuery', 'patch_mean', 'short_digest', 'image_keys',
-           'drawn_keys', 'GoldenMachine', 'SmoothedMachine', 'AveragedELSMachine', 'AveragedBBELSMachine',
-           'NearestMachine', 'MeanMachine', 'LowPassMachine', 'textbook_wiener', 'textbook_pca', 'textbook_pspc',
-           'time_rivals', 'timed_in_turn', 'Protocol', 'time_of', 'leading_times', 'edm_times']
+           'LocalWienerMachine', 'Form', 'WeighingMachine', 'filter_masks', 'add_rows', 'few_sums', 'compact',
+           'masked_sums', 'PCAMachine', 'spread', 'patch_count', 'square_form', 'mask_form', 'PSPCMachine', 'box_flat',
+           'add_squares', 'add_product', 'patch_distances', 'patch_weights', 'patch_sums', 'PatchQuery', 'patch_mean',
+           'short_digest', 'image_keys', 'drawn_keys', 'GoldenMachine', 'SmoothedMachine', 'AveragedELSMachine',
+           'AveragedBBELSMachine', 'NearestMachine', 'MeanMachine', 'LowPassMachine', 'textbook_wiener', 'textbook_pca',
+           'textbook_pspc', 'time_rivals', 'timed_in_turn', 'Protocol', 'time_of', 'leading_times', 'edm_times']
 
 # %% ../../nbs/library/machines/rivals.ipynb #4d475922
 import hashlib
@@ -423,11 +423,42 @@ def filter_masks(
     return (R >= tau*R.max()).T
 
 # %% ../../nbs/library/machines/rivals.ipynb #00c66c42
+@compiled
+def add_rows(e, starts, which, out):
+    "Row q of out [Q,n] = Σ rows which[starts[q]:starts[q+1]] of e [D,n]; 4·LANES divides n."
+    n, rows, to = e.shape[1], pointer(e), pointer(out)
+    for q in range(len(starts) - 1):
+        for j in range(0, n, 4*LANES):
+            a = splat(e[0, 0] - e[0, 0])
+            b, c, d = a, a, a
+            for i in range(starts[q], starts[q + 1]):
+                row = offset(rows, which[i]*n + j)
+                a, b = a + load(row, 0), b + load(row, LANES)
+                c, d = c + load(row, 2*LANES), d + load(row, 3*LANES)
+            here = offset(to, q*n + j)
+            store(here, 0, a)
+            store(here, LANES, b)
+            store(here, 2*LANES, c)
+            store(here, 3*LANES, d)
+
+
+def few_sums(
+    masks: tuple[Tensor, Tensor],  # row starts [Q+1], columns
+    e: Tensor,  # [n,D] a few squared differences
+) -> Tensor:  # [n,Q]
+    "Sums over small masks, images side by side."
+    (n, D), wide = e.shape, -(-len(e)//(4*LANES))*4*LANES
+    side, sums = e.new_zeros(D, wide), e.new_empty(len(masks[0]) - 1, wide)
+    side[:, :n] = e.T
+    add_rows(side.numpy(), masks[0].numpy(), masks[1].numpy(), sums.numpy())
+    return sums[:, :n].T
+
+# %% ../../nbs/library/machines/rivals.ipynb #8373b4df
 def compact(
     masks: Tensor,  # [Q,D] bool
 ) -> tuple[Tensor, ...]:  # the masks; or, where they are small, row starts [Q+1] and columns [·]
     "Masks as they are multiplied fastest."
-    if masks.device.type != 'cpu' or masks.sum() > .08*masks.numel(): return (masks.contiguous(),)
+    if masks.device.type != 'cpu' or masks.sum() > .2*masks.numel(): return (masks.contiguous(),)
     return F.pad(masks.sum(1).cumsum(0), (1, 0)), masks.nonzero()[:, 1].contiguous()
 
 
@@ -443,7 +474,13 @@ def masked_sums(
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Sparse')  # they are in beta
         rows = torch.sparse_csr_tensor(*masks, ones, shape, check_invariants=False)
-    return lambda e: (rows @ e.flatten(1).T).T
+    def sums(e):
+        "In compiled loops, or by PyTorch where gradients are wanted."
+        if torch.is_grad_enabled(): return (rows @ e.flatten(1).T).T
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            parts = pool.map(lambda part: few_sums(masks, part), e.flatten(1).split(256))
+            return torch.cat(list(parts))
+    return sums
 
 # %% ../../nbs/library/machines/rivals.ipynb #18c7e642
 class PCAMachine(WeighingMachine):
