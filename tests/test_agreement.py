@@ -11,6 +11,7 @@ from creativity.machines.whole import ISMachine
 from creativity.machines.windows import BBELSMachine
 from creativity.measure.compare import compare
 from creativity.networks.card import load_network
+from creativity.networks.train import Recipe, Setup
 from creativity.networks.wrap import from_x0
 from creativity.studies import agreement
 from creativity.studies.agreement import (
@@ -51,7 +52,8 @@ def test_study_picks_pairs(tmp_path):
 
 def test_training_stages_go_on(tmp_path):
     data = Images(torch.nn.functional.pad(X, (12,)*4, value=-1), Y, 'mnist')
-    args = dict(data=data, width=4, dim=8, batch=4, conditional=False, progress=False)
+    setup = Setup(conditional=False, changes=dict(width=4, dim=8))
+    args = dict(data=data, recipe=Recipe(batch=4), setup=setup, progress=False)
     first = train_stages(tmp_path, (2, 4), **args)
     before = {n: p.stat().st_mtime_ns for n, p in first.items()}
     more = train_stages(tmp_path, (2, 4, 6), **args)

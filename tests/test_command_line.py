@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -23,8 +24,11 @@ from creativity.data.show import save_grid
 from creativity.diffusion import sample
 from creativity.errors import CreativityError
 from creativity.files import asset
+from creativity.machines.widths import calibrated_scales, published_scales
 from creativity.machines.windows import BBELSMachine
-from creativity.networks.card import load_network
+from creativity.networks.card import load_network, stored_cards
+from creativity.networks.train import Recipe
+from creativity.studies import table
 
 PROGRAM = [sys.executable, '-m', 'creativity']
 COMMANDS = typer.main.get_command(cli.app)
@@ -108,6 +112,28 @@ def test_every_stored_command_parses():
     with pytest.raises(Exception, match='limb_seeds'): parse('creativity study place --limb_seeds 3')
 
 
+def test_the_command_of_a_card_gives_its_recipe(tmp_path, monkeypatch):
+    "Its last commands, one for each plan, say the steps that were planned then; those before made what it begins with."
+    class Asked(BaseException): pass
+
+    def ask(data, out, recipe, setup, minutes, stop, full): raise Asked(data, recipe, setup, minutes, stop, full)
+    monkeypatch.setattr('creativity.networks.train.train', ask)
+    cards = stored_cards()
+    assert len(cards) >= 8
+    for name, card in cards.items():
+        asked = []
+        for part in card['command'].split(' && '):
+            given = find('train').make_context('train', shlex.split(part, comments=True)[2:]).params
+            with pytest.raises(Asked) as e: cli.run_train(**given | dict(out=tmp_path))
+            asked.append(e.value.args)
+        data, recipe, setup, minutes, _, full = asked[-1]
+        assert asdict(recipe) == asdict(Recipe(**card['recipe'])), name
+        assert [a[1].steps for a in asked[-len(card['plans']):]] == [n for _, n in card['plans']], name
+        assert (setup.arch, setup.conditional, minutes) == (card.get('arch', setup.arch), bool(card['args']['classes']), None), name
+        assert (data, full) == (card['data']['name'], data != 'faces'), name
+        assert bool(setup.begin) == bool(card.get('begin')), name
+
+
 def test_stored_commands_say_which_images():
     "Records of full sets ask for them, those of subsets do not."
     for p in asset('networks').glob('*.json'):
@@ -136,10 +162,51 @@ def test_chosen_widths_are_said(run, tmp_path):
     (tmp_path/'mine').mkdir()
     for i, x in enumerate(load('cifar10', n=3).x): save_grid(x, tmp_path/'mine'/f'{i}.png', scale=1)
     out = run('sample --machine ls --data mine --seeds 1 --steps 2')[1]
-    assert 'published for cifar10-resnet, as there are none for mine-resnet' in out
+    assert 'calibrated on cifar10-resnet, as there are none for mine-resnet' in out
     assert 'window widths' not in run('sample --machine ls --data mine --k 3 --seeds 1 --steps 2')[1]
     out = run('compare --n 10 --seeds 1 --steps 2 --network-steps 2 --machines ls --out c')[1]
     assert 'calibrated on fashion_mnist-resnet' in out
+
+
+def test_sample_takes_our_calibrated_widths(run):
+    "As the name in `scales=` does: ours where there are some, else the published ones."
+    line = 'sample --machine ls --data fashion_mnist --label 3 --n 3 --seeds 1 --steps 20 --out'
+    code, out, err = run(f'{line} a')
+    assert code == 0, err
+    ours, theirs = calibrated_scales('fashion_mnist-resnet'), published_scales('fashion_mnist-resnet')
+    assert ours != theirs
+    assert f'window widths {",".join(map(str, ours))}: calibrated on fashion_mnist-resnet' in out
+    assert run(f'{line} b --scales published:fashion_mnist-resnet')[0] == 0
+    with np.load('a/samples.npz') as a, np.load('b/samples.npz') as b:
+        assert (a['scales'].tolist(), b['scales'].tolist()) == (ours, theirs)
+        assert np.abs(a['images'] - b['images']).max() > .01
+
+
+def test_one_class_is_compared_and_calibrated(run, refused):
+    code, _, err = run('compare --n 10 --label Dress --seeds 2 --steps 2 --network-steps 2 --machines is --no-nulls --out c')
+    assert code == 0, err
+    assert json.loads(Path('c/table.json').read_text())['labels'] == [3, 3]
+    code, _, err = run('calibrate --n 10 --label 3 --seeds 2 --steps 2 --widths 3 --out k')
+    assert code == 0, err
+    record = json.loads(Path('k/fashion_mnist-resnet-scales.json').read_text())
+    assert record['labels'] == [3, 3]
+    assert '--label 3 ' in record['command'] + ' '
+    for command in ('compare', 'calibrate'):
+        refused(f'{command} --label Hat', 'Hat')
+        refused(f'{command} --network mnist-resnet --label 3', 'no classes')
+
+
+@pytest.mark.parametrize(('data', 'subset'), [(None, True), ('fashion', True), ('some.npy', False)])
+def test_a_row_says_whether_its_images_are_a_subset(tmp_path, monkeypatch, data, subset):
+    "Of the row's set, of another set, or of a file."
+    class Seen(BaseException): pass
+
+    def see(row, how): raise Seen(how['subset'])
+    np.save(tmp_path/'some.npy', np.zeros((3, 32, 32), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(table, 'stored_row', see)
+    with pytest.raises(Seen) as e: table.measure('mnist-resnet', data=data, n=2, seeds=1, extend=True)
+    assert e.value.args == (subset,)
 
 
 def test_contradictions_are_refused(refused):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from creativity.data.find import make_dictionary
 from creativity.data.images import Images
 from creativity.data.sets import write_npz
 from creativity.diffusion import (
@@ -30,6 +32,7 @@ from creativity.networks.architectures import (
 from creativity.networks.card import Network, load_network, save_network
 from creativity.networks.train import (
     Recipe,
+    Setup,
     Trainer,
     draw_batch,
     hold_out,
@@ -54,9 +57,19 @@ def toy(n=64, side=16, channels=1, labels=True):
     return Images(x, torch.arange(n) % 2 if labels else None, 'toy', ['even', 'odd'] if labels else None)
 
 
+RUN = ('minutes', 'stop', 'full', 'held_out', 'progress', 'every')
+
+
+def run_with(data, out, **given):
+    "Train by fields of a recipe and a setup, options of `train`, and arguments of the network, all in one."
+    def pick(names): return {k: given.pop(k) for k in names if k in given}
+    recipe, setup = (pick([f.name for f in fields(kind)]) for kind in (Recipe, Setup))
+    run = dict(progress=False) | pick(RUN)
+    return train(data, out, Recipe(**recipe), Setup(**setup, changes=given), **run)
+
+
 def tiny(out, **kwargs):
-    args = dict(width=8, dim=16, steps=40, batch=8, progress=False)
-    return train(toy(), out, **{**args, **kwargs})
+    return run_with(toy(), out, **{**dict(width=8, dim=16, steps=40, batch=8), **kwargs})
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -203,7 +216,7 @@ def assert_same_run(a, b):
 @pytest.mark.parametrize('arch', ['resnet', 'unet-attention'])
 def test_interrupted_equals_uninterrupted(tmp_path, monkeypatch, arch):
     kw = dict(width=8) if arch == 'resnet' else dict(widths=(8, 8))
-    run = lambda out: train(toy(), out, arch, steps=12, batch=8, dim=16, progress=False, every=0, **kw)
+    run = lambda out: run_with(toy(), out, arch=arch, steps=12, batch=8, dim=16, every=0, **kw)
     run(tmp_path/'whole')
     whole, killed = Trainer.advance, [3, 7, 11]
 
@@ -301,7 +314,7 @@ def test_stop_ends_a_plan_early_and_the_command_says_so(tmp_path):
 def test_command_says_what_only_python_can(tmp_path):
     command = tiny(tmp_path, steps=2, schedule=CosineSchedule(.008)).card['command']
     assert command.endswith('# with images in memory, schedule=CosineSchedule(offset=0.008), width=8, dim=16: in Python')
-    command = train('mnist', tmp_path/'b', steps=1, batch=2, full=False, progress=False).card['command']
+    command = run_with('mnist', tmp_path/'b', steps=1, batch=2).card['command']
     assert command == 'creativity train --data mnist --arch resnet --preset compact --steps 1 --batch 2 --lr 0.002 --ema 0.999 --seed 0'
 
 
@@ -314,7 +327,7 @@ def test_another_run_is_refused(tmp_path):
         with pytest.raises(ValueError, match='choose another folder') as e: tiny(tmp_path, **change)
         assert says in one_line(e)
     assert all(torch.equal(before[k], v) for k, v in checkpoint(tmp_path).items())
-    with pytest.raises(ValueError, match='data'): train(toy(48), tmp_path, width=8, dim=16, steps=40, batch=8, progress=False)
+    with pytest.raises(ValueError, match='data'): run_with(toy(48), tmp_path, width=8, dim=16, steps=40, batch=8)
 
 
 def test_leftovers_of_a_killed_write_do_no_harm(tmp_path):
@@ -557,17 +570,16 @@ def photos(folder, n=20):
 
 def test_folder_of_images(tmp_path):
     data = photos(tmp_path/'my photos')
-    net = train(data, tmp_path/'out', steps=2, batch=2, progress=False)
+    net = run_with(data, tmp_path/'out', steps=2, batch=2)
     assert (net.shape, net.num_classes, net.card['data']['images'], net.card['data']['name']) == ((3, 32, 32), 0, 18, 'my photos')
     assert "--data 'my photos' --arch" in net.card['command']
     assert len(training_images(data, n=7)) == 7
-    with pytest.raises(ValueError, match='no subset') as e: training_images(data, subset=True)
-    assert one_line(e)
+    assert training_images(data, n=7, size=(8, 12)).x.shape == (7, 3, 8, 12)
     (tmp_path/'one').mkdir()
     (data/'001.png').rename(tmp_path/'one'/'1.png')
-    with pytest.raises(ValueError, match='one image is too few') as e: train(tmp_path/'one', tmp_path/'o1', steps=2, progress=False)
+    with pytest.raises(ValueError, match='one image is too few') as e: run_with(tmp_path/'one', tmp_path/'o1', steps=2)
     assert one_line(e)
-    with pytest.raises(FileNotFoundError, match="no folder or zip file 'nowhere'") as e: train('nowhere', tmp_path/'o2', steps=2, progress=False)
+    with pytest.raises(FileNotFoundError, match="no folder or file 'nowhere'") as e: run_with('nowhere', tmp_path/'o2', steps=2)
     assert one_line(e)
 
 
@@ -575,15 +587,35 @@ def test_a_folder_does_not_stand_in_for_an_official_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CREATIVITY_DATA', str(tmp_path/'cache'))
     photos(tmp_path/'mnist', 2)
-    with pytest.raises(FileNotFoundError, match='the full mnist'): training_images('mnist')
-    assert len(training_images('mnist', subset=True)) == 5000
+    with pytest.raises(FileNotFoundError, match='the full mnist'): training_images('mnist', full=True)
+    assert len(training_images('mnist')) == 5000
     write_npz('own', 'train', np.zeros((30, 32, 32, 3), np.uint8))
     assert training_images('own').x.shape == (30, 3, 32, 32)
-    with pytest.raises(ValueError, match='no image set'): training_images('own', subset=True)
+
+
+def test_training_says_on_which_images(tmp_path, capsys):
+    "The shipped subset unless all is asked for; some of it, or another size, if asked for, and the command says so."
+    small = dict(steps=1, batch=2, width=4, depth=1, dim=8, n=20, size=16)
+    net = run_with('mnist', tmp_path/'a', **small, progress=True)
+    out = capsys.readouterr().out
+    assert out == 'training on 20 images of mnist (the subset in the package; --full, or full=True, takes the full set)\n'
+    assert (net.shape, net.card['data']['images']) == ((1, 16, 16), 20)
+    assert '--data mnist --size 16 --n 20 --arch' in net.card['command']
+    run_with(toy(), tmp_path/'b', steps=1, batch=2, width=4, depth=1, dim=8, progress=True)
+    assert capsys.readouterr().out == 'training on 58 images of toy\n'
+    run_with('mnist', tmp_path/'c', **small)
+    assert capsys.readouterr().out == ''
+
+
+def test_a_dictionary_is_trained_on(tmp_path):
+    d = make_dictionary(tmp_path/'dict', 'fashion_mnist', n=30)
+    net = run_with(tmp_path/'dict', tmp_path/'net', steps=2, batch=4, width=4, depth=1, dim=8)
+    assert (net.shape, net.num_classes, net.card['data']['images']) == ((1, 32, 32), 10, 29)
+    assert len(d) == 30
 
 
 def test_unlabelled_and_unconditional(tmp_path):
-    net = train(toy(labels=False), tmp_path, width=8, dim=16, steps=5, batch=8, progress=False)
+    net = run_with(toy(labels=False), tmp_path, width=8, dim=16, steps=5, batch=8)
     assert net.num_classes == 0
     assert sample(net, 2, 3).shape == (2, 1, 16, 16)
     with pytest.raises(ValueError, match='no classes'): net.denoise(seed_noise([0], net.shape), .5, 1)
@@ -644,20 +676,22 @@ def test_held_out_images_are_of_every_class():
 def test_rare_classes_do_not_end_a_training(tmp_path):
     data = toy(40)
     data.y = torch.tensor([9]*4 + [i % 9 for i in range(36)])
-    net = train(data, tmp_path/'a', steps=55, width=4, depth=1, dim=8, batch=8, progress=False)
+    with pytest.raises(ValueError, match='labels go up to 9, but there are 2 class names'): run_with(data, tmp_path/'a', steps=55)
+    data.class_names = None
+    net = run_with(data, tmp_path/'a', steps=55, width=4, depth=1, dim=8, batch=8)
     assert net.num_classes == 10
     data.y[3] = -1
-    with pytest.raises(ValueError, match='labels must be 0 or more'): train(data, tmp_path/'b', steps=1, width=4, depth=1, dim=8, progress=False)
+    with pytest.raises(ValueError, match='labels must be 0 or more'): run_with(data, tmp_path/'b', steps=1, width=4, depth=1, dim=8)
 
 
 @pytest.mark.parametrize('minutes', [0, -1, math.nan, math.inf])
 def test_minutes_that_are_none(tmp_path, minutes):
-    with pytest.raises(ValueError, match='minutes must be'): train(toy(), tmp_path/'a', steps=3, minutes=minutes, progress=False)
+    with pytest.raises(ValueError, match='minutes must be'): run_with(toy(), tmp_path/'a', steps=3, minutes=minutes)
     assert not (tmp_path/'a').exists()
 
 
 def test_images_seen_by_large_batches(tmp_path):
-    net = train(toy(20), tmp_path, steps=3, batch=500, width=4, depth=1, dim=8, progress=False)
+    net = run_with(toy(20), tmp_path, steps=3, batch=500, width=4, depth=1, dim=8)
     assert net.card['images_seen'] == 3*18
 
 
@@ -669,19 +703,19 @@ def test_checkpoint_without_what_it_needs(tmp_path, state):
 
 
 def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):
-    small, whole = dict(steps=8, batch=8, width=4, depth=1, dim=8, progress=False), Trainer.advance
+    small, whole = dict(steps=8, batch=8, width=4, depth=1, dim=8), Trainer.advance
     before = signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background ignores the signal
-    straight = train(toy(), tmp_path/'a', **small)
+    straight = run_with(toy(), tmp_path/'a', **small)
 
     def advance(self):
         if self.step == 4: os.kill(os.getpid(), signal.SIGINT)
         return whole(self)
     monkeypatch.setattr(Trainer, 'advance', advance)
-    with pytest.raises(KeyboardInterrupt): train(toy(), tmp_path/'b', **small)
+    with pytest.raises(KeyboardInterrupt): run_with(toy(), tmp_path/'b', **small)
     monkeypatch.setattr(Trainer, 'advance', whole)
     assert read_state(tmp_path/'b'/'checkpoint.safetensors')['step'] == 5
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    again = train(toy(), tmp_path/'b', **small)
+    again = run_with(toy(), tmp_path/'b', **small)
     for p, q in zip(straight.net.parameters(), again.net.parameters(), strict=True): assert torch.equal(p, q)
 
 

@@ -480,6 +480,20 @@ def test_no_pickle_is_read(tmp_path):
     assert not Trap.sprung
 
 
+def test_only_the_newer_format_of_torch_is_read(tmp_path):
+    "The older one is a bare pickle: refused in one line, whatever is in it, alone or for a dictionary."
+    u = torch.zeros(4, 8, 8, dtype=torch.uint8)
+    torch.save(u, tmp_path/'new.pt')
+    assert len(load_arrays(tmp_path/'new.pt')) == len(make_dictionary(tmp_path/'d', tmp_path/'new.pt')) == 4
+    for name, held in (('a.pt', u), ('b.pth', dict(images=u)), ('c.pt', Trap())):
+        torch.save(held, tmp_path/name, _use_new_zipfile_serialization=False)
+        for read in (load_arrays, load, lambda p: make_dictionary(tmp_path/'e', p)):
+            with pytest.raises(CreativityError) as e: read(tmp_path/name)
+            one_line(e, name, 'format before 1.6', 'bare pickle')
+    assert not Trap.sprung
+    assert not (tmp_path/'e').exists()
+
+
 def test_damaged_array_files(tmp_path):
     u = np.zeros((4, 8, 8), np.uint8)
     np.save(tmp_path/'a.npy', u)

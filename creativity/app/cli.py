@@ -122,15 +122,21 @@ def chosen_widths(
     name: str|None = None, # whose widths to take when neither is given
     fallback: str = 'cifar10-resnet', # if there are none of that name
 ) -> tuple[int|list[int], str]: # window widths, lowest noise first; and, if they were chosen, a line that says so
-    "The widths that were asked for, else chosen ones, and where they come from."
-    from creativity.machines.widths import published_scales, read_widths
+    """The widths that were asked for, else chosen ones, and where they come from.
+
+    Those that we calibrated on the network of that name, else those published for it, else the
+    same of the fallback."""
+    from creativity.machines.widths import named_scales, read_widths, scales_file
     if k is not None and scales is not None: raise CreativityError('--k and --scales both give the widths: leave one of them out')
     if k is not None: return k, ''
     if scales is not None: return read_widths(scales), ''
-    try: widths, whose = published_scales(name or fallback), name or fallback
-    except CreativityError: widths, whose = published_scales(fallback), fallback
+    whose = name or fallback
+    try: widths = named_scales(whose)
+    except CreativityError: widths, whose = named_scales(fallback), fallback
     why = '' if whose == name else f', as there are none for {name}'
-    return widths, f'window widths {",".join(map(str, widths))}: published for {whose}{why}; --scales or --k choose others'
+    how = 'calibrated on' if scales_file(whose).exists() else 'published for'
+    said = ','.join(map(str, widths))
+    return widths, f'window widths {said}: {how} {whose}{why}; --scales or --k choose others'
 
 # %% ../../nbs/library/app/cli.ipynb #3c743e85
 def say(
@@ -462,6 +468,8 @@ def train_end(
 def run_train(
     data: str = 'fashion_mnist', # training images
     full: bool = False, # of a set
+    size: str|None = None, # of the images
+    n: int|None = None, # of the images
     arch: str = 'resnet', # resnet, resnet-circular, unet or unet-attention
     preset: str = 'compact', # how large: paper or compact
     unconditional: bool = False, # do not tell the network the class
@@ -471,6 +479,7 @@ def run_train(
     stop: int|None = None, # end at this step, as if the time were over
     batch: int = 32, # images a step
     lr: float = 2e-3, # learning rate after the warm-up
+    warmup: int = 200, # steps over which it rises; --minutes alone chooses them
     ema: float = .999, # the averaged weights, which are the result, forget at this rate
     seed: int = 0, # of first weights, order of images, times and noise
     high_noise: float = 0., # share of every batch that is drawn near t = 1, where errors count most for the final image
@@ -478,18 +487,17 @@ def run_train(
     out: Path = Path('out/train'), # for checkpoint, loss curve, weights and card
 ):
     "Train a network; the same command goes on with a run that was stopped."
-    from creativity.data.sets import SETS, set_name
     from creativity.files import writable_folder
     from creativity.networks.architectures import architectures, presets
-    from creativity.networks.train import train
-    if arch not in architectures: raise CreativityError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
-    if preset not in presets: raise CreativityError(f'no preset {preset!r}: choose {", ".join(presets)}')
+    from creativity.networks.train import Recipe, Setup, train
+    if arch not in architectures:
+        raise CreativityError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
+    if preset not in presets:
+        raise CreativityError(f'no preset {preset!r}: choose {", ".join(presets)}')
     device, out = str(read_device(device)), writable_folder(out)
-    named = set_name(data) in SETS
-    net = train(data, out, arch, preset, not unconditional, steps, minutes, batch, lr, ema, seed, full=full or not named,
-                device=device, begin=begin, stop=stop, high_noise=high_noise)
-    whole = ' (the subset in the package; --full takes the full set)' if named and not full else ''
-    print(f'trained on {net.card["data"]["images"]:,} images of {net.card["data"]["name"]}{whole}')
+    recipe = Recipe(steps, batch, lr, warmup, ema, seed, high_noise)
+    setup = Setup(arch, preset, not unconditional, begin, n=n, size=read_size(size), device=device)
+    net = train(data, out, recipe, setup, minutes, stop, full)
     print(train_end(net.card))
     wrote([out/f for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')])
 
@@ -519,6 +527,7 @@ def run_calibrate(
     network: str = 'fashion_mnist-resnet', # to calibrate on
     data: str|None = None, # the machine's images; what the network was trained on when left out
     size: str|None = None, # of the images; the network's when left out
+    label: str|None = None, # of every seed
     n: int|None = None, # of the images
     full: bool = False, # of a set
     machine: str = 'bbels', # ls, els or bbels
@@ -537,19 +546,19 @@ def run_calibrate(
     from creativity.measure.receptive import field_record, receptive_fields
     from creativity.studies.command import command_line
     kind, net, ks = machine_named(machine), read_network(network, device), read_widths(widths)
-    d = machine_images(net, data, size, n, full)
+    d, c = machine_images(net, data, size, n, full), read_label(net, label)
     check_room(seeds, net.shape)
     m = kind(d.x.to(net.device), d.y if net.num_classes else None, net.schedule)
     ks = ks if isinstance(ks, list) else [ks]
-    c = calibration(net, m, ks, seeds=range(seed, seed + seeds), steps=steps, out=out)
-    given = dict(network=network, data=data or d.name, size=size, n=n, full=full, machine=machine, widths=widths, steps=steps,
+    found = calibration(net, m, ks, range(seed, seed + seeds), steps, c, out)
+    given = dict(network=network, data=data or d.name, size=size, label=label, n=n, full=full, machine=machine, widths=widths, steps=steps,
                  seeds=seeds, seed=seed, fields=fields or None)
     more = {}
     if fields: more['receptive_field'] = field_record(receptive_fields(net, d.x[:fields].to(net.device), d.y[:fields] if net.num_classes else None),
                                                       images=min(fields, len(d)))
-    print(','.join(map(str, c.scales)))
+    print(','.join(map(str, found.scales)))
     facts = dict(command=command_line('calibrate', run_calibrate, given), data=d.name, subset=is_subset(d.name, data, full))
-    wrote([save_calibration(c, out/f'{network_name(network)}-scales.json', **facts, **more)])
+    wrote([save_calibration(found, out/f'{network_name(network)}-scales.json', **facts, **more)])
 
 # %% ../../nbs/library/app/cli.ipynb #049450ca
 def network_name(
@@ -611,6 +620,7 @@ def run_compare(
     machines: str = 'bbels,ls,is', # is, es, ls, els or bbels, one or several
     data: str|None = None, # the machines' images; what the network was trained on when left out
     size: str|None = None, # of the images; the network's when left out
+    label: str|None = None, # of every seed
     n: int|None = None, # of the images
     full: bool = False, # of a set
     scales: str|None = None, # of the machines; calibrated or published for the network when left out
@@ -631,11 +641,11 @@ def run_compare(
     kinds = [machine_named(w.strip()) for w in machines.split(',')]
     net = read_network(network, device)
     widths, note = network_scales(network, scales)
-    d = machine_images(net, data, size, n, full)
+    of_class, d = read_label(net, label), machine_images(net, data, size, n, full)
     check_room(seeds*(1 + len(kinds)), net.shape)
     y = d.y if net.num_classes else None
     made = {machine_title(kind): kind(d.x.to(net.device), y, net.schedule, widths if kind.windowed else None) for kind in kinds}
-    c = compare(net, made, range(seed, seed + seeds), steps, network_steps, out=out,
+    c = compare(net, made, range(seed, seed + seeds), steps, network_steps, of_class, out=out,
                 nulls=not no_nulls, null_data=None if no_nulls else other_set(d))
     print(c)
     say(note)

@@ -55,9 +55,10 @@ def show_warning(message, category=None, *_, **__):
 
 # %% ../../nbs/library/app/terminal.ipynb #ea39cf95
 def plain_letters(
-    e: UnicodeEncodeError, # what a stream could not encode
-) -> tuple[str, int]: # what to print instead, and where to go on
+    e: UnicodeError, # what a stream could not encode
+) -> tuple[str|bytes, int]: # what to print instead, and where to go on
     "The nearest ASCII letters: r² as r2, × as x."
+    if not isinstance(e, UnicodeEncodeError): raise e
     known = {'×': 'x', '→': '->', '−': '-', '–': '-', '≤': '<=', '≥': '>=', 'σ': 'sigma'}
     def nearest(c):
         "One letter or a few for another."
@@ -181,7 +182,8 @@ def callback_of(
         check_least(**given)
         (call or f)(**given)
     typed = [p.replace(kind=p.KEYWORD_ONLY, annotation=described(p)) for p in params.values()]
-    checked.__signature__ = inspect.Signature(typed)
+    # typer reads the signature from here
+    checked.__signature__ = inspect.Signature(typed) # type: ignore[attr-defined]
     checked.__annotations__ = {p.name: p.annotation for p in typed}
     return checked
 

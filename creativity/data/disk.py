@@ -412,7 +412,7 @@ def from_array(
     size = channels_first(torch.empty(found.images.shape, device='meta')).shape[1:]
 
     def some(i):
-        part = torch.from_numpy(np.array(found.images[keep[i:i + block]]))
+        part = torch.as_tensor(found.images[keep[i:i + block]])
         return channels_first(part).numpy()
 
     pieces = map(some, range(0, len(keep), block))

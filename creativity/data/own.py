@@ -297,7 +297,7 @@ def _read_npy(
 
 # %% ../../nbs/library/data/own.ipynb #15627c2c
 def read_arrays(
-    path: str|Path, # .npy, .npz, .safetensors, .pt or .pth; files that need pickle are refused
+    path: str|Path, # .npy, .npz, .safetensors, .pt or .pth; files of Python objects are refused
 ) -> Mapping[str, Any]: # name -> array or tensor, read when it is asked for
     "The arrays in a file; a single unnamed one is called 'images'."
     path = Path(path)
@@ -321,8 +321,8 @@ def _read_pt(
 ) -> Mapping[str, Any]: # name -> tensor
     "The tensors in a file of PyTorch's, which must be of its newer kind and not packed."
     if not zipfile.is_zipfile(path):
-        raise CreativityError('is not in the zip format that torch.save writes without pickle, '
-                              'or is corrupt')
+        raise CreativityError("is corrupt, or in torch.save's format before 1.6, a bare pickle: "
+                              'save it again, or as .npz or .safetensors')
     with zipfile.ZipFile(path) as z:
         if any(i.compress_type != zipfile.ZIP_STORED for i in z.infolist()):
             raise CreativityError('is a packed zip, which torch.save does not write')

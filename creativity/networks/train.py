@@ -6,8 +6,8 @@
 __all__ = ['loss_times', 'noise_loss', 'label_batches', 'loss_by_noise', 'Recipe', 'epoch_order', 'draw_batch', 'mixed_precision',
            'Trainer', 'curve_csv', 'save_checkpoint', 'read_state', 'run_facts', 'total_seen', 'whole_curve',
            'begin_with', 'check_same_run', 'resume', 'add_point', 'Budget', 'interrupted', 'run_steps', 'train_command',
-           'make_card', 'data_hash', 'is_own', 'training_images', 'network_images', 'hold_out', 'training_sets',
-           'plan_steps', 'how_told', 'train']
+           'make_card', 'data_hash', 'is_own', 'Setup', 'training_images', 'hold_out', 'training_sets', 'plan_steps',
+           'how_told', 'train']
 
 # %% ../../nbs/library/networks/train.ipynb #250e3cc1
 import copy
@@ -21,9 +21,9 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def loss_by_noise(
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained: with these, the data and the first weights, the result is fixed."
-    steps: int # gradient steps, over which the learning rate falls to zero
+    steps: int|None = None # over which the rate falls to zero; None: as many as `minutes` allow
     batch: int = 32 # images a step
     lr: float = 2e-3 # Adam's learning rate after the warm-up
     warmup: int = 200 # steps over which it rises
@@ -97,7 +97,8 @@ class Recipe:
     high_noise: float = 0. # share of a batch with times at t = 1, `1 - (1 - u)**4`; others uniform
 
     def __post_init__(self):
-        check_architecture(steps=self.steps, batch=self.batch, warmup=self.warmup)
+        steps = {} if self.steps is None else dict(steps=self.steps)
+        check_architecture(**steps, batch=self.batch, warmup=self.warmup)
         if not 0 < self.lr < 1 or not 0 <= self.ema < 1:
             raise CreativityError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
         if not 0 <= self.high_noise <= 1:
@@ -105,6 +106,7 @@ class Recipe:
 
     def rate(self, step):
         "Learning rate of a step, counted from 0."
+        assert self.steps is not None, 'the number of steps is not planned yet'
         return self.lr*min(1, (step + 1)/self.warmup)*(1 - step/self.steps)
 
 # %% ../../nbs/library/networks/train.ipynb #be06bc24
@@ -457,6 +459,7 @@ def train_command(
     data = how.get('data') or state['data']['name']
     full = data in SETS and not how.get('subset')
     words = [f'creativity train --data {shlex.quote(data)}', full and '--full',
+             how.get('size') and f'--size {how["size"]}', how.get('n') and f'--n {how["n"]}',
              f'--arch {state["arch"]} --preset {preset}',
              not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
              f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}',
@@ -499,36 +502,38 @@ def is_own(
     "Tell images of one's own from those that have a name."
     return set_name(str(data)) not in SETS and Path(data).exists()
 
+# %% ../../nbs/library/networks/train.ipynb #290e8faf
+@dataclass(frozen=True)
+class Setup:
+    "Which network is trained, on how many of the images, and where: what no `Recipe` says."
+    arch: str = 'resnet' # 'resnet', 'resnet-circular', 'unet' or 'unet-attention'
+    preset: str = 'compact' # 'paper' or 'compact'
+    conditional: bool = True # tell the network the class, where the data have classes
+    begin: str|Path|None = None # a trained network of this size to begin with; padding may differ
+    schedule: Schedule|None = None # forward process, None: the paper's cosine
+    changes: dict = field(default_factory=dict) # arguments of ResNet or UNet, over the preset's
+    n: int|None = None # of the images, the classes taken in turn; None: all
+    size: int|Sequence[int]|None = None # of the images; None: 32 for sets and files
+    device: str = 'cpu' # where to train
+    name: str|None = None # of the network, None: '<data>-<arch>'
+
 # %% ../../nbs/library/networks/train.ipynb #1574db36
 def training_images(
-    data: str|Path, # the name of an image set, or a folder or zip file of PNG and JPEG files
+    data: str|Path|Images, # the name of a set, a path, or images
     n: int|None = None, # how many, the classes taken in turn; None: all
-    subset: bool = False, # the images in the package instead of the full set in the cache
-) -> Images: # a folder's central squares of 32 pixels, without labels
-    "The images that a network is trained on, and a machine made of; a one-line error if they are not there."
-    if is_own(data) and subset: raise CreativityError(f'{data} holds images of your own: there is no subset of them in the package')
-    if is_own(data): return load(data, n=n)
-    try: return load(str(data), n=n, full=not subset)
+    size: int|Sequence[int]|None = None, # side, or (height, width); None: 32 for sets and files
+    full: bool = False, # a named set: all its images; False: the subset in the package
+) -> Images:
+    """The images that a network is trained on; an error of one line if they are not there.
+
+    A set of one's own in the cache, of which the package has no subset, is always whole."""
+    if isinstance(data, Images): return load(data, n=n, size=size)
+    whole = full or (set_name(str(data)) not in SETS and not Path(data).exists())
+    try: d = load(data, n=n, size=size, full=whole)
     except FileNotFoundError as e:
         if set_name(str(data)) in SETS: raise
-        raise FileNotFoundError(f'no folder or zip file {str(data)!r} is here, and {e}') from None
-
-# %% ../../nbs/library/networks/train.ipynb #1539aa4a
-def network_images(
-    net, # a `Network`
-    data: str|None, # a set's name, or a folder or zip file; None: what the network was trained on
-    n: int|None, # how many images; None: all
-    subset: bool, # the images in the package instead of the full set
-): # `Images`
-    "The images for machines that are to be compared with a network; ValueError if it is conditional and they have no labels."
-    name = data or net.card.get('data', {}).get('name')
-    if not name: raise CreativityError('the card does not say which images the network was trained on: give --data')
-    try: d = training_images(name, n, subset)
-    except (FileNotFoundError, ValueError) as e:
-        if data or n == 0: raise
-        raise type(e)(f'{e}; the network was trained on {name}: say with --data where they are') from None
-    if net.num_classes and d.y is None: raise CreativityError(f'the network is conditional, but the images of {d.name} have no labels')
-    return d
+        raise FileNotFoundError(f'no folder or file {str(data)!r} is here, and {e}') from None
+    return d if isinstance(d, Images) else Images(d.x, d.y, d.name, d.class_names)
 
 # %% ../../nbs/library/networks/train.ipynb #d78b2f48
 def hold_out(
@@ -543,24 +548,39 @@ def hold_out(
     rest = torch.ones(len(data), dtype=torch.bool).index_fill(0, held, False)
     return data[rest.to(data.x.device)], data[~rest.to(data.x.device)]
 
+# %% ../../nbs/library/networks/train.ipynb #f561a35b
+def _check_labels(y, names):
+    "Refuse, before long work, labels that a network's card could not hold."
+    low, high = y.min().item(), y.max().item()
+    if low < 0: raise CreativityError(f'labels must be 0 or more, got {low}')
+    if names and high >= len(names):
+        raise CreativityError(f'labels go up to {high}, but there are {len(names)} class names')
+
 # %% ../../nbs/library/networks/train.ipynb #b042fae1
 def training_sets(
-    data: str|Path|Images, # as for `training_images`, or images
-    held_out: Images|None = None, # None: 256 test images of a named set, else a tenth, see `hold_out`
-    conditional: bool = True, # False: leave the labels out
-    full: bool = True, # a named set: all its images; False: the subset in the package
-    device: str = 'cpu', # where to
-) -> list[Images]: # for training, held out
+    data: str|Path|Images, # as for `train`
+    held_out: Images|None, # None: 256 test images of a named set, else a tenth, see `hold_out`
+    setup: Setup, # how many and how large, with labels or without, and where to
+    full: bool = False, # a named set: all its images; False: the subset in the package
+) -> tuple[Images, Images]: # for training, held out
     "Training and held-out images on the device."
     named = not isinstance(data, Images) and not is_own(data)
-    if not isinstance(data, Images): data = training_images(data, subset=not full)
-    if held_out is None and named: held_out = load(data.name, 'test', n=256, full=full)
+    data = training_images(data, setup.n, setup.size, full)
+    if held_out is None and named:
+        whole = full or data.name not in SETS
+        held_out = load(data.name, 'test', n=256, size=setup.size, full=whole)
     if held_out is None: data, held_out = hold_out(data)
     for d in (data, held_out):
-        if conditional and d.y is not None and d.y.min() < 0: raise CreativityError(f'labels must be 0 or more, got {d.y.min()}')
-    if data.x.shape[1:] != held_out.x.shape[1:]: raise CreativityError('held-out images must have the shape of the training images')
-    conditional = conditional and data.y is not None
-    return [replace(d, x=d.x.to(device), y=d.y.to(device) if conditional else None) for d in (data, held_out)]
+        if setup.conditional and d.y is not None: _check_labels(d.y, data.class_names)
+    if data.x.shape[1:] != held_out.x.shape[1:]:
+        raise CreativityError('held-out images must have the shape of the training images')
+    labelled = setup.conditional and data.y is not None
+
+    def there(d):
+        "On the device; without labels if the network does not get them."
+        y = d.y.to(setup.device) if labelled and d.y is not None else None
+        return replace(d, x=d.x.to(setup.device), y=y)
+    return there(data), there(held_out)
 
 # %% ../../nbs/library/networks/train.ipynb #e98cb6aa
 def plan_steps(
@@ -580,25 +600,38 @@ def plan_steps(
 def how_told(
     data: str|Path|Images, # as given to `train`
     full: bool, # as given
-    device: str, # as given
-    schedule: Schedule|None, # as given
-    changes: dict, # as given
+    setup: Setup, # as given
 ) -> dict: # ready for JSON
-    "What a command has to say beside the facts: where images come from (a path by its last part), and what only Python can say."
-    own = ['images in memory']*isinstance(data, Images) + [f'schedule={schedule}']*(schedule not in (None, CosineSchedule()))
-    name = None if isinstance(data, Images) else Path(data).name if is_own(data) else set_name(str(data))
-    return dict(data=name, subset=not full and name in SETS, device=None if device == 'cpu' else device,
-                python=own + [f'{k}={v}' for k, v in changes.items()])
+    """What a command has to say beside the facts: where images come from (a path by its last
+    part), and what only Python can say."""
+    python = ['images in memory'] if isinstance(data, Images) else []
+    if setup.schedule not in (None, CosineSchedule()): python += [f'schedule={setup.schedule}']
+    python += [f'{k}={v}' for k, v in setup.changes.items()]
+    name = None
+    if not isinstance(data, Images):
+        name = Path(data).name if is_own(data) else set_name(str(data))
+    told = dict(data=name, subset=not full and name in SETS, python=python,
+                device=None if setup.device == 'cpu' else setup.device)
+    if setup.n: told['n'] = setup.n
+    size = setup.size
+    if size: told['size'] = str(size) if isinstance(size, int) else 'x'.join(map(str, size))
+    return told
+
+# %% ../../nbs/library/networks/train.ipynb #6e6b80b8
+def _which_images(data, how):
+    "On which images a network is trained, in one line."
+    part = ' (the subset in the package; --full, or full=True, takes the full set)'
+    return f'training on {len(data):,} images of {data.name}{part if how["subset"] else ""}'
 
 # %% ../../nbs/library/networks/train.ipynb #ad237712
-def _trainer(data, held_out, recipe, arch, preset, begin, schedule, changes):
+def _trainer(data, held_out, recipe, setup):
     "A trainer that has not begun, and what is known of the network that it begins with."
     labels = [int(d.y.max()) for d in (data, held_out) if d.y is not None]
     classes = None if data.y is None else 1 + max(labels)
-    net = build(arch, preset, data.x.shape[1], classes, recipe.seed, **changes)
-    first = begin_with(net, begin)
+    net = build(setup.arch, setup.preset, data.x.shape[1], classes, recipe.seed, **setup.changes)
+    first = begin_with(net, setup.begin)
     precision = mixed_precision(data.x.device)
-    return Trainer(net, data, recipe, schedule or CosineSchedule(), precision), first
+    return Trainer(net, data, recipe, setup.schedule or CosineSchedule(), precision), first
 
 # %% ../../nbs/library/networks/train.ipynb #14781105
 def _plan_first(trainer, path, minutes):
@@ -624,44 +657,37 @@ def _say_ended(trainer, out):
 
 # %% ../../nbs/library/networks/train.ipynb #81b2b44f
 def train(
-    data: str|Path|Images, # an image set's name, a folder or zip file of PNG and JPEG files, or images
+    data: str|Path|Images, # the name of a set, a folder, zip or array file, a dictionary, or images
     out: str|Path, # folder for checkpoint, curve, weights and card; a run begun there goes on
-    arch: str = 'resnet', # 'resnet', 'resnet-circular', 'unet' or 'unet-attention'
-    preset: str = 'compact', # 'paper' or 'compact'
-    conditional: bool = True, # tell the network the class, where the data have classes
-    steps: int|None = None, # gradient steps, more than before extend a run; None: as many as fit into `minutes`
+    recipe: Recipe|None = None, # how; more steps than before extend a run
+    setup: Setup|None = None, # which network, on how many of the images, and where
     minutes: float|None = None, # time limit, over all starts of this run together
-    batch: int = 32, # images a step
-    lr: float = 2e-3, # Adam's learning rate after the warm-up; it falls linearly to 0 at the last step
-    ema: float = 0.999, # the averaged weights, which are the result, forget at this rate
-    seed: int = 0, # of first weights, order of images, times and noise
-    schedule: Schedule|None = None, # forward process, None: the paper's cosine
-    held_out: Images|None = None, # for the loss curve; None: see `training_sets`
-    full: bool = True, # a named set: all its images; False: the subset in the package
-    device: str = 'cpu', # where to train
-    name: str|None = None, # of the network, None: '<data>-<arch>'
-    begin: str|Path|None = None, # a trained network of the same size, whose weights to begin with; the padding may differ
     stop: int|None = None, # end at this step, as if the time were over
-    high_noise: float = 0., # share of a batch whose times crowd at high noise, see `Recipe`
-    warmup: int = 200, # steps over which the learning rate rises, see `Recipe`; `minutes` choose it
-    progress: bool = True, # show loss and images/s
+    full: bool = False, # a named set: all its images; False: the subset in the package
+    held_out: Images|None = None, # for the loss curve; None: see `training_sets`
+    progress: bool = True, # say which images; show loss and images/s
     every: float = 30, # seconds between checkpoints
-    **changes, # arguments of ResNet or UNet, over the preset's
-) -> Network: # with the averaged weights, also saved as network.safetensors and network.json in `out`
-    "Train a network to predict noise. Killed and started again it goes on, to the same weights. (Long: all that a run can vary.)"
-    if steps is None and minutes is None: raise CreativityError('say how long: steps, minutes or both')
-    if minutes is not None and not 0 < minutes < math.inf: raise CreativityError(f'minutes must be above 0, got {minutes}')
+) -> Network: # with the averaged weights, saved as network.safetensors and network.json in `out`
+    """Train a network to predict noise. Killed and started again it goes on, to the same weights.
+
+    The recipe's steps, `minutes`, or both say how long; with minutes alone, the steps and their
+    warm-up are planned so that the learning rate comes to zero as the time ends."""
+    recipe, setup = recipe or Recipe(), setup or Setup()
+    if recipe.steps is None and minutes is None:
+        raise CreativityError('say how long: steps, minutes or both')
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise CreativityError(f'minutes must be above 0, got {minutes}')
     if stop is not None: check_architecture(stop=stop)
-    how = how_told(data, full, device, schedule, changes)
-    recipe = Recipe(steps or 1, batch, lr, warmup, ema, seed, high_noise)
+    how = how_told(data, full, setup)
     path = writable_folder(out)/'checkpoint.safetensors'
-    data, held_out = training_sets(data, held_out, conditional, full, device)
-    trainer, first = _trainer(data, held_out, recipe, arch, preset, begin, schedule, changes)
-    if steps is None: _plan_first(trainer, path, minutes)
-    facts = run_facts(trainer, arch) | dict(begin=first)
+    data, held_out = training_sets(data, held_out, setup, full)
+    trainer, first = _trainer(data, held_out, replace(recipe, steps=recipe.steps or 1), setup)
+    if recipe.steps is None: _plan_first(trainer, path, minutes)
+    facts = run_facts(trainer, setup.arch) | dict(begin=first)
     facts = dict(resume(trainer, path, facts), how=how)
-    budget = None if steps else Budget(minutes, trainer.step, trainer.seconds)
+    budget = None if recipe.steps else Budget(minutes, trainer.step, trainer.seconds)
+    if progress: print(_which_images(data, how))
     if budget and not _goes_on(trainer, stop, minutes, budget): _say_ended(trainer, out)
     else: run_steps(trainer, path, facts, held_out, minutes, stop, budget, progress, every)
-    card = make_card(read_state(path), name, preset, data.class_names)
+    card = make_card(read_state(path), setup.name, setup.preset, data.class_names)
     return save_network(trainer.mean, path.with_name('network.safetensors'), card)

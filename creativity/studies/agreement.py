@@ -9,7 +9,7 @@ __all__ = ['flow_scores', 'flow_r_figure', 'Study', 'compare_study', 'study_figu
 # %% ../../nbs/studies/agreement.ipynb #2779f728
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from ..measure.compare import compare
 from ..measure.pair import check_together
 from ..metrics import bootstrap_interval, scores
 from ..networks.card import Network, load_network, save_network
-from ..networks.train import train
+from ..networks.train import Recipe, train
 
 # %% ../../nbs/studies/agreement.ipynb #6ef28e78
 def flow_scores(
@@ -173,13 +173,14 @@ def train_stages(
     out: str|Path, # folder: steps-<n>.safetensors for each stage, and a checkpoint; a run that was stopped goes on
     stages: Sequence[int] = (30, 100, 300, 1000), # gradient steps
     data: str|Images = 'fashion_mnist', # as for `train`
-    **kwargs, # for `train`
+    recipe: Recipe|None = None, # as for `train`; each stage has its own number of steps
+    **how, # for `train`
 ) -> dict[int, Path]: # steps -> weights
     "Train one network and keep it at several stages."
     paths = {n: Path(out)/f'steps-{n}.safetensors' for n in stages}
     for n, path in paths.items():
         if path.exists(): continue
-        net = train(data, Path(out)/'run', steps=n, **kwargs)
+        net = train(data, Path(out)/'run', replace(recipe or Recipe(), steps=n), **how)
         save_network(net.net, path, net.card)
     return paths
 
@@ -203,7 +204,7 @@ def stages_study(
     out: Path, # folder for the stages
 ) -> Study:
     "`training_study` of a fresh ResNet and the package's."
-    return training_study(train_stages(out/'stages') | {11000: 'fashion_mnist-resnet'})
+    return training_study(train_stages(out/'stages', full=True) | {11000: 'fashion_mnist-resnet'})
 
 # %% ../../nbs/studies/agreement.ipynb #624faf3c
 def run_study(

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 import creativity
 from ..data.find import load
 from ..data.images import Images
-from ..data.sets import SETS
+from ..data.sets import SETS, set_name
 from ..diffusion import sample
 from ..files import writable_folder, write_all, write_json
 from ..machines.whole import ISMachine
@@ -179,7 +179,7 @@ def measure(
     net, (scales, whence), d = row_network(row, network), row_scales(row, network), row_images(row, data, n, full)
     machines = row_machines(net, d, scales)
     used = min(s.stop - s.start for s in machines['ELS'].class_slices.values()) if net.num_classes else len(d)
-    how = dict(network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=not full and not data,
+    how = dict(network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=not full and set_name(data or split_row(row)[0]) in SETS,
         images=len(d), candidates_from=used, machines={k: type(m).__name__ for k, m in machines.items()}, scales=list(scales),
         scales_from=whence, steps=steps, network_steps=network_steps, version=creativity.__version__)
     ids, known = range(seed, seed + (seeds or (100 if net.num_classes else 25))), stored_row(row, how) if extend else None
