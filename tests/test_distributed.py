@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from creativity.data.find import load, make_dictionary
 from creativity.data.images import from_uint8
 from creativity.data.store import TensorStore
 from creativity.diffusion import add_noise, sample, seed_noise
-from creativity.machines.shared import finished, meet, same_run, seed_file, seed_group, share
+from creativity.errors import CreativityError
+from creativity.machines.shared import meet, sample_shared, seed_group, share
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
+from creativity.runs import reopen_run
 from creativity.studies.growth import step_cost
 
 HERE = Path(__file__).resolve().parent
@@ -143,6 +146,7 @@ def test_bad_sources(tmp_path):
 EQUAL = '''
 import sys, torch, torch.distributed as dist
 from dataclasses import replace
+from functools import partial
 from creativity.data.disk import *
 from creativity.data.find import load
 from creativity.machines.shared import *
@@ -236,25 +240,34 @@ def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
     assert seconds < 60                                         # 5 s of time-out, starting and ending processes
     if how == 'hangs': assert 'rank 0: another rank died, or did not answer within 5 s' in r.stderr
     assert ('exitcode  : 9' if how == 'dies' else 'Rank 1') in r.stderr         # torchrun, and rank 0, say which
-    left = [s for s in range(3) if finished(seed_file(tmp_path/'out', s), (1, 12, 12))]
-    assert left == [0]
+    run = reopen_run(tmp_path/'out')
+    assert run.seeds() == [0]
     if how == 'dies': return
-    before = seed_file(tmp_path/'out', 0).stat().st_mtime_ns
+    before = run.path(0).stat().st_mtime_ns
     r, _ = torchrun(2, '-m', 'creativity', *words, '--shards', 1, cwd=tmp_path)       # now two groups of one rank
     assert r.returncode == 0, r.stderr
     assert r.stdout.count('made') == 2
-    assert seed_file(tmp_path/'out', 0).stat().st_mtime_ns == before
-    x = torch.stack([torch.from_numpy(np.load(seed_file(tmp_path/'out', s))) for s in range(3)])
+    assert run.path(0).stat().st_mtime_ns == before
+    x = torch.stack([torch.from_numpy(run.read(s)[0]['image']) for s in range(3)])
     torch.testing.assert_close(x, sample(BBELSMachine(d.read(0, 40), scales=3), [0, 1, 2], 2), atol=1e-3, rtol=0)
     assert (tmp_path/'out'/'samples.png').is_file()
 
 
-def test_another_run_is_refused(tmp_path):
-    same_run(tmp_path, dict(steps=2, label=None))
-    same_run(tmp_path, dict(steps=2, label=None))
-    with pytest.raises(ValueError, match='steps was 2, is 3'): same_run(tmp_path, dict(steps=3, label=None))
-    (tmp_path/'run.json').write_text('{')
-    with pytest.raises(ValueError, match='damaged'): same_run(tmp_path, {})
+def test_one_run_goes_on_and_another_is_refused(tmp_path, world, capsys):
+    d = make(tmp_path/'d')
+    def make_machine(group, d=d, kind=BBELSMachine): return kind(share(d, group), scales=3)
+    def go_on(make=make_machine, seeds=(0, 1), **settings): return sample_shared(make, tmp_path/'out', seeds, **{'steps': 2} | settings)
+    first = go_on(seeds=[0])
+    assert torch.equal(go_on()[0], first[0])
+    assert capsys.readouterr().out.splitlines() == ['seed 0: made', 'seed 1: made']
+    for other, words in ((dict(steps=3), 'steps 2, not 3'), (dict(label=1), 'label null, not 1'), (dict(method='ddpm'), 'method'),
+                         (dict(make=partial(make_machine, kind=LSMachine)), 'kind "BBELSMachine", not "LSMachine"'),
+                         (dict(make=partial(make_machine, d=d[:39])), 'crc'), (dict(facts={'n': 3}), 'n null, not 3')):
+        with pytest.raises(CreativityError, match=f'holds another run, with {words}'): go_on(**other)
+    path = reopen_run(tmp_path/'out').path(1)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CreativityError, match='is damaged'): go_on(seeds=(0, 1, 2))
+    assert capsys.readouterr().out == ''
 
 
 def test_costs_on_paper():

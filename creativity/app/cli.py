@@ -342,11 +342,8 @@ def sample_as_rank(
     timeout: float, # as for `run_sample`
 ) -> None:
     "Sample as one of several processes; finished seeds stay in the folder, and a run that was stopped goes on."
-    import numpy as np
-    import torch
-
     from creativity.files import writable_folder
-    from creativity.machines.shared import finished, ranks, sample_shared, seed_file, share
+    from creativity.machines.shared import ranks, sample_shared, share
     kind, where, out = job.kind, str(read_device(job.device)), writable_folder(job.out)
     with ranks(timeout) as rank:
         d = shared_images(job, check=rank == 0)
@@ -355,11 +352,9 @@ def sample_as_rank(
         label = None if job.label is None else read_class(d, job.label)
         def make(group): return kind(share(d, group, timeout=timeout), scales=widths, device=where)
         facts = dict(data=Path(job.data).name, n=job.n, full=job.full)
-        sample_shared(make, out, job.seeds, job.steps, label, job.method, shards, timeout, facts)
-        shape = d.shape[1:] if hasattr(d, 'shape') else d.x.shape[1:]
-        if rank or not all(finished(seed_file(out, i), shape) for i in job.seeds): return
+        x = sample_shared(make, out, job.seeds, job.steps, label, job.method, shards, timeout, facts)
+        if x is None: return
         say(note)
-        x = torch.stack([torch.from_numpy(np.load(seed_file(out, i), allow_pickle=False)) for i in job.seeds])
         wrote(sample_files(x, job.seeds, job.facts(data=Path(job.data).name, training_images=len(d), scales=widths), out))
 
 # %% ../../nbs/library/app/cli.ipynb #773b9a29

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import matplotlib
 import PIL.Image
@@ -23,14 +25,17 @@ from ipywidgets import HTML, Checkbox, Dropdown, HBox, Image, IntSlider, Layout,
 from matplotlib import colormaps
 from torch import Tensor
 
+from ..data.disk import Dictionary
 from ..data.find import load
-from ..data.images import Images, class_index, to_uint8
+from ..data.images import Images, to_uint8
 from ..data.sets import SETS, set_name
+from ..data.store import Store
 from ..diffusion import State, samples
 from ..machines.named import machine_named
 from ..machines.widths import published_scales
-from ..machines.windows import Machine
-from ..measure.provenance import PixelBelief, foreground, pixel_belief, provenance_map
+from ..machines.whole import ISMachine
+from ..machines.windows import LSMachine, Machine, Sources, as_store
+from ..measure.provenance import foreground, provenance_map
 from ..theory.ideal import Belief
 
 # %% ../../nbs/library/app/explorer.ipynb #9e115334
@@ -40,6 +45,16 @@ def font(
 ): # of PIL
     "The typeface that matplotlib brings along."
     return PIL.ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf', size)
+
+# %% ../../nbs/library/app/explorer.ipynb #6f1de0a1
+def _picture(im):
+    "An image [3,H,W] as PIL's."
+    return PIL.Image.fromarray(to_uint8(im).permute(1, 2, 0).numpy())
+
+def _box(scale, top, left, h, w):
+    "Left, top, right and bottom of a rectangle of pixels, enlarged."
+    corner = round(left*scale), round(top*scale)
+    return [*corner, round((left + w)*scale) - 1, round((top + h)*scale) - 1]
 
 # %% ../../nbs/library/app/explorer.ipynb #3ef02e27
 ink = '#D55E00' # of frames
@@ -54,17 +69,24 @@ class Canvas:
         self.pen = PIL.ImageDraw.Draw(self.image)
 
     def write(self, x, y, text, anchor='ms', size=15):
-        "Text of one line or more; `anchor` says which part of it stands at (x, y), in PIL's letters."
+        "Text of one line or more; `anchor`, in PIL's letters, is the part of it that stands at (x, y)."
         self.pen.text((x, y), text, 'black', font(size), anchor, align='center')
 
     def put(self, im, x, y, size, title='', frame=None, dot=None):
-        "An image [C,H,W] with its corner at (x, y); `frame`: top, left, height and width of a window in it, wrapping; `dot`: a pixel."
-        (H, W), s = im.shape[1:], size/max(im.shape[1:])
-        cell = PIL.Image.fromarray(to_uint8(im.expand(3, H, W)).permute(1, 2, 0).numpy()).resize((round(W*s), round(H*s)), PIL.Image.NEAREST)
-        pen, box = PIL.ImageDraw.Draw(cell), lambda top, left, h, w: [round(left*s), round(top*s), round((left + w)*s) - 1, round((top + h)*s) - 1]
-        for (dy, dx), (color, width) in product(product((-H, 0, H), (-W, 0, W)), (('white', 4), (ink, 2))):
-            if frame: pen.rectangle(box(frame[0] + dy, frame[1] + dx, *frame[2:]), outline=color, width=width)
-        if dot: pen.ellipse(box(dot[0] + .1, dot[1] + .1, .8, .8), fill=ink, outline='white')
+        """An image [C,H,W] with its corner at (x, y).
+
+        `frame`: top, left, height and width of a window in it, wrapping; `dot`: a pixel.
+        """
+        (H, W), scale = im.shape[1:], size/max(im.shape[1:])
+        cell = _picture(im.expand(3, H, W))
+        cell = cell.resize((round(W*scale), round(H*scale)), PIL.Image.NEAREST)
+        pen = PIL.ImageDraw.Draw(cell)
+        around = list(product((-H, 0, H), (-W, 0, W))) if frame else []
+        for (dy, dx), (color, width) in product(around, (('white', 4), (ink, 2))):
+            box = _box(scale, frame[0] + dy, frame[1] + dx, *frame[2:])
+            pen.rectangle(box, outline=color, width=width)
+        if dot:
+            pen.ellipse(_box(scale, dot[0] + .1, dot[1] + .1, .8, .8), fill=ink, outline='white')
         self.image.paste(cell, (x, y))
         self.write(x + size/2, y - 6, title, size=16 if size > 150 else 13)
 
@@ -97,8 +119,8 @@ def draw_maps(
     canvas: Canvas, # 1000 × 570 pixels
     x: Tensor, # [C,H,W] state
     b: Belief, # of the state, with a batch axis
-    pixel: tuple, # row and column
-    seen: PixelBelief, # of that pixel
+    pixel: tuple[int, int], # row and column
+    seen: Sources, # of that pixel
     most: int, # top of the colour scale: as many candidates as a pixel can have
     title: str = '', # above the state
 ) -> None:
@@ -106,14 +128,23 @@ def draw_maps(
     mask = foreground(b.mean)[0]
     if not mask.any(): mask = torch.ones_like(mask)
     n, size = len(b.image[0][mask].unique()), CELL[0]
-    maps = {title: x, 'posterior mean': b.mean[0], f'{n} source image{"s"*(n > 1)}': provenance_map(b.image[0], mask),
-            f'N_eff, median {float(b.n_eff[0][mask].median()):,.3g}': heat(b.n_eff[0], most)}
+    found = f'{n} source image' if n == 1 else f'{n} source images'
+    median = float(b.n_eff[0][mask].median())
+    maps = {title: x, 'posterior mean': b.mean[0], found: provenance_map(b.image[0], mask),
+            f'N_eff, median {median:,.3g}': heat(b.n_eff[0], most)}
     frame = pixel[0] + seen.corner[0], pixel[1] + seen.corner[1], *seen.seen.shape[1:]
-    for i, (name, im) in enumerate(maps.items()): canvas.put(im, *map_corner(i), size, name, frame, pixel)
-    left, top = map_corner(4)
-    canvas.image.paste(PIL.Image.fromarray(to_uint8(heat(most**torch.linspace(1, 0, size)[:, None].expand(size, 12), most)).permute(1, 2, 0).numpy()), (left, top))
+    for i, (name, im) in enumerate(maps.items()):
+        canvas.put(im, *map_corner(i), size, name, frame, pixel)
+    _draw_colours(canvas, most, *map_corner(4), size)
+
+# %% ../../nbs/library/app/explorer.ipynb #6f1de0a2
+def _draw_colours(canvas, most, left, top, size):
+    "What the colours of `heat` stand for, as a bar with powers of ten."
+    falling = most**torch.linspace(1, 0, size)[:, None].expand(size, 12)
+    canvas.image.paste(_picture(heat(falling, most)), (left, top))
     for e in range(math.floor(math.log10(most)) + 1):
-        canvas.write(left + 15, top + size*(1 - e/math.log10(most)), f'{10**e:,}' if e < 3 else f'{10**(e - 3)}k', 'lm', 13)
+        text = f'{10**e:,}' if e < 3 else f'{10**(e - 3)}k'
+        canvas.write(left + 15, top + size*(1 - e/math.log10(most)), text, 'lm', 13)
 
 # %% ../../nbs/library/app/explorer.ipynb #fb4b27a3
 def map_corner(
@@ -125,19 +156,21 @@ def map_corner(
 # %% ../../nbs/library/app/explorer.ipynb #255d8d59
 def draw_windows(
     canvas: Canvas, # with maps
-    b: PixelBelief, # of a pixel
-    images: Tensor, # [N,C,H,W] training images in the order that `b.image` counts in
+    b: Sources, # of a pixel
+    images: Tensor, # [n,C,H,W] the training images `b.image`
 ) -> None:
     "What the pixel sees, its top windows with their weights, and where in which image they are."
-    size, y, below = LEAST[0], 280, 432
-    centre = -b.corner[0], -b.corner[1]
+    (size, gap), y, below = LEAST, 280, 432
+    (top, left), extent = b.corner, b.seen.shape[1:]
+    centre = -top, -left
     canvas.put(b.seen, 8, y, size, 'it sees', dot=centre)
-    canvas.write(8 + size/2, below + size/2, f'{b.candidates:,}\ncandidates\n\nN_eff = {b.n_eff:,.3g}\n\n{len(b.weight)} shown hold\n'
-                 f'{percent(b.weight.sum())}', 'mm')
-    for n in range(len(b.weight)):
-        (row, col), m, x = b.place[n].tolist(), int(b.image[n]), 8 + (n + 1)*(size + LEAST[1])
+    facts = (f'{b.candidates:,}', 'candidates', '', f'N_eff = {b.n_eff:,.3g}', '',
+             f'{len(b.weight)} shown hold', percent(b.weight.sum()))
+    canvas.write(8 + size/2, below + size/2, '\n'.join(facts), 'mm')
+    for n, ((row, col), m) in enumerate(zip(b.place.tolist(), b.image.tolist(), strict=True)):
+        x, frame = 8 + (n + 1)*(size + gap), (row + top, col + left, *extent)
         canvas.put(b.window[n], x, y, size, percent(b.weight[n]), dot=centre)
-        canvas.put(images[m], x, below, size, f'image {m} at {row}, {col}', (row + b.corner[0], col + b.corner[1], *b.seen.shape[1:]), (row, col))
+        canvas.put(images[n], x, below, size, f'image {m} at {row}, {col}', frame, (row, col))
 
 # %% ../../nbs/library/app/explorer.ipynb #bf053faa
 class Flow:
@@ -146,36 +179,49 @@ class Flow:
         machine: Machine, # any machine
         seed: int, # seed id
         steps: int = 20, # denoising steps
+        label: int|str|None = None, # the class of the machine's dictionary that counts
     ):
-        self.machine, self.states, self.more = machine, [], samples(machine, [seed], steps)
+        self.machine, self.label, self.states = machine, label, []
+        self.more = samples(machine, [seed], steps, label)
 
     def __getitem__(self, i: int) -> State: # after i steps
         "The state; what lies before it is computed too, once."
         while len(self.states) <= i: self.states.append(next(self.more))
         return self.states[i]
 
+    def belief(self, i: int, k: int|None = None) -> Belief: # with a batch axis
+        "What all pixels believe after i steps, with windows of width `k`."
+        return self.machine.belief(self[i].x, self[i].t, self.label, k)
+
+    def sources(self, i: int, pixel: tuple[int, int], k: int|None = None) -> Sources:
+        "The six windows that a pixel believes in most after i steps."
+        return self.machine.sources(self[i].x, self[i].t, self.label, k, pixel, top=6)
+
 # %% ../../nbs/library/app/explorer.ipynb #03882cda
 def controls(
     names: list[str], # of the data sets
     steps: int, # of a flow
-) -> dict: # name -> widget
+    machines: tuple[str, ...] = ('is', 'es', 'ls', 'els', 'bbels'), # short names
+) -> dict[str, Dropdown|IntSlider|Checkbox]: # name -> widget
     "The widgets of the explorer, in the order in which they are shown."
-    slider = lambda value, most, text, least=0, step=1: IntSlider(value, least, most, step, description=text, continuous_update=False)
+    def slider(value, most, text, least=0, step=1):
+        return IntSlider(value, least, most, step, description=text, continuous_update=False)
     return dict(
         data=Dropdown(options=names, description='data'),
         label=Dropdown(options=['all'], description='class'),
-        machine=Dropdown(options=['is', 'es', 'ls', 'els', 'bbels'], value='bbels', description='machine'),
+        machine=Dropdown(options=machines, value=machines[-1], description='machine'),
         seed=slider(2, 99, 'seed'),
         row=slider(20, 31, 'row'),
         col=slider(9, 31, 'column'),
         step=slider(steps//2, steps - 1, 'step'),
         width=slider(3, 31, 'width', 1, 2),
-        published=Checkbox(True, description='published width', indent=False, layout=Layout(width='auto')))
+        published=Checkbox(True, description='published width', indent=False,
+                           layout=Layout(width='auto')))
 
 # %% ../../nbs/library/app/explorer.ipynb #7850e5a4
 def offer(
     w: Dropdown|IntSlider|Checkbox, # a control
-) -> tuple|range: # values that it can take
+) -> tuple[Any, ...]|range: # values that it can take
     "What can be chosen."
     if isinstance(w, IntSlider): return range(w.min, w.max + 1, w.step)
     return w.options if isinstance(w, Dropdown) else (False, True)
@@ -192,63 +238,97 @@ def listen(
     events.on_dom_event(lambda e: call(e['dataX'], e['dataY']))
     return events
 
+# %% ../../nbs/library/app/explorer.ipynb #6f1de0a3
+def _given(data):
+    "What an explorer shows: None for the shipped sets, else a machine, or images."
+    if isinstance(data, Machine|Store): return data
+    if isinstance(data, str) and set_name(data) in SETS: return None
+    return load(data)
+
+def _classes(own):
+    "The names of the classes of one's own images, by which they are known."
+    store = own.store if isinstance(own, Machine) else as_store(own)
+    names = store.class_names
+    return [names[c] if names else str(c) for c in store.class_slices]
+
 # %% ../../nbs/library/app/explorer.ipynb #eda374fc
 class Explorer(VBox):
-    "A flow under the magnifying glass, as a widget: `controls` by name, the picture in `image`, its facts in `text`."
+    """A flow under the magnifying glass, as a widget.
+
+    `controls` are its widgets by name, `image` the picture, `text` its facts.
+    """
     def __init__(self,
-        data: str|Images = 'fashion_mnist', # a shipped set, or images of one's own
-        n: int = 32, # training images, at most; time grows in proportion
+        data: Any = 'fashion_mnist', # a shipped set, one's own images as `load` takes them, a machine
+        n: int = 32, # images, at most, of a class of a set, or of one's own; time is in proportion
         steps: int = 20, # denoising steps
     ):
-        if n < 1 or steps < 2: raise CreativityError(f'n must be at least 1 and steps at least 2, got {n} and {steps}')
-        self.own, self.n, self.steps = data if isinstance(data, Images) else None, n, steps
-        names = [self.own.name] if self.own else list(SETS)
-        self.controls, self.quiet = controls(names, steps), True
-        self.images, self.flow, self.belief = (lru_cache(64)(f) for f in (self.images, self.flow, self.belief))
-        self.image, self.text = Image(format='png', layout=Layout(width='100%', max_width='1000px')), HTML()
+        if n < 1 or steps < 2:
+            raise CreativityError(f'n must be at least 1 and steps at least 2, got {n} and {steps}')
+        self.own, self.n, self.steps, self.quiet = _given(data), n, steps, True
+        # a machine and its store, which processes may share, stay whole: a flow names its class
+        self.whole = self.own is not None and not isinstance(self.own, Images|Dictionary)
+        self.classes = None if self.own is None else _classes(self.own)
+        names = list(SETS) if self.own is None else [getattr(self.own, 'name', None) or 'images']
+        kinds = [(type(self.own).__name__,)] if isinstance(self.own, Machine) else []
+        self.controls = controls(names, steps, *kinds)
+        cached = (lru_cache(64)(f) for f in (self.images, self.flow, self.belief))
+        self.images, self.flow, self.belief = cached
+        layout = Layout(width='100%', max_width='1000px')
+        self.image, self.text = Image(format='png', layout=layout), HTML()
         self.clicks = listen(self.image, self.pick)
-        for name, w in self.controls.items(): w.observe(lambda _, name=name: self.react(name), 'value')
+        for name, w in self.controls.items():
+            w.observe(lambda _, name=name: self.react(name), 'value')
         rows = list(self.controls.values())
-        super().__init__([*(HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:3], rows[3:6], rows[6:])), self.text, self.image])
-        self.choose(data=names[0] if self.own else set_name(data))
+        boxes = [HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:3], rows[3:6], rows[6:])]
+        super().__init__([*boxes, self.text, self.image])
+        self.choose(data=names[0] if self.own is not None else set_name(data))
 
     def __repr__(self):
         "Its facts, where no widget can be shown."
         return f'Explorer: {self.text.value}'
 
     def images(self, data, label):
-        "The training images of a class, or of all."
-        if not self.own: return load(data, n=self.n, label=None if label == 'all' else label)
-        return (self.own if label == 'all' else self.own[self.own.y == class_index(label, self.own.class_names)])[:self.n]
+        "The training images, of a class or of all, as a store; a store or a machine of one's own keeps all."
+        if self.whole: return self.own.store if isinstance(self.own, Machine) else self.own
+        among = None if label == 'all' else label
+        if self.own is None: return as_store(load(data, n=self.n, label=among))
+        mine = self.own if among is None else load(self.own, label=among)
+        return as_store(load(mine, n=min(self.n, len(mine))))
 
     def flow(self, data, label, machine, seed):
-        "A flow at published widths; `Flow.machine` is its machine."
-        kind, x, name = machine_named(machine), self.images(data, label).x, data if data in SETS else 'cifar10'
-        scales = [min(k, 2*max(x.shape[2:]) - 1) for k in published_scales(f'{name}-resnet')]
-        return Flow(kind(x, scales=scales if kind.windowed else None), seed, self.steps)
+        "A flow; at published widths, unless it is that of one's own machine."
+        among = label if self.whole and label != 'all' else None
+        if isinstance(self.own, Machine): return Flow(self.own, seed, self.steps, among)
+        kind, store = machine_named(machine), self.images(data, label)
+        name, widest = data if data in SETS else 'cifar10', 2*max(store.shape[2:]) - 1
+        scales = [min(k, widest) for k in published_scales(f'{name}-resnet')]
+        return Flow(kind(store, scales=scales if kind.windowed else None), seed, self.steps, among)
 
     def belief(self, step, width, *which):
         "What is believed after so many steps of a flow, with any window."
-        flow = self.flow(*which)
-        return flow.machine.belief(flow[step].x, flow[step].t, k=width)
+        return self.flow(*which).belief(step, width)
 
     def new_data(self):
         "Offer the classes and pixels of the chosen data."
-        label, d = self.controls['label'], self.own or SETS[self.controls['data'].value]
+        label, data = self.controls['label'], self.controls['data'].value
         at = label.index if len(label.options) > 1 else 3
-        label.options = ['all', *(d.class_names or [])]
+        label.options = ['all', *(SETS[data].class_names if self.own is None else self.classes)]
         label.index = min(at, len(label.options) - 1)
-        H, W = self.images(self.controls['data'].value, label.value).x.shape[2:]
-        for name, most in (('row', H - 1), ('col', W - 1), ('width', min(31, 2*max(H, W) - 1))): self.controls[name].max = most
+        H, W = self.images(data, label.value).shape[2:]
+        for name, most in (('row', H - 1), ('col', W - 1), ('width', min(31, 2*max(H, W) - 1))):
+            self.controls[name].max = most
 
     def choose(self, **values):
-        "Set controls by name and redraw once; ValueError for a name or value that is not on offer."
-        if bad := set(values) - set(self.controls): raise CreativityError(f'no control {min(bad)!r}: choose {", ".join(self.controls)}')
+        "Set controls by name and redraw once; CreativityError for what is not on offer."
+        if bad := set(values) - set(self.controls):
+            raise CreativityError(f'no control {min(bad)!r}: choose {", ".join(self.controls)}')
         self.quiet = True
         try:
             for name, w in self.controls.items():
                 if name not in values: continue
-                if values[name] not in offer(w): raise CreativityError(f'{name} cannot be {values[name]!r}: choose from {offer(w)}')
+                if values[name] not in offer(w):
+                    got = f'{name} cannot be {values[name]!r}'
+                    raise CreativityError(f'{got}: choose from {offer(w)}')
                 w.value = values[name]
                 if name == 'data': self.new_data()
         finally: self.quiet = False
@@ -264,29 +344,41 @@ class Explorer(VBox):
             self.redraw()
         finally: self.quiet = False
 
+    def _width(self, published, machine):
+        "The window width that is asked for, None for machines without; the slider follows."
+        own, slider = machine.width(self.state.t), self.controls['width']
+        slider.disabled = not own
+        if published and own: slider.value = own
+        return slider.value if own else None
+
     def redraw(self):
-        "Picture and text for the controls as they are; what is shown is kept in `state`, `shown` and `seen`."
+        "Picture and text for the controls as they are; kept in `state`, `shown` and `seen`."
         v = {name: w.value for name, w in self.controls.items()}
         which = v['data'], v['label'], v['machine'], v['seed']
-        d, flow, pixel = self.images(*which[:2]), self.flow(*which), (v['row'], v['col'])
-        self.state, width = flow[v['step']], self.controls['width']
-        own = flow.machine.width(self.state.t)
-        width.disabled = not own
-        if v['published'] and own: width.value = own
-        k = width.value if own else None
+        store, flow, pixel = self.images(*which[:2]), self.flow(*which), (v['row'], v['col'])
+        self.state = flow[v['step']]
+        k = self._width(v['published'], flow.machine)
         self.shown = self.belief(v['step'], k, *which)
-        self.seen = pixel_belief(flow.machine, self.state.x[0], self.state.t, *pixel, k)
-        most = len(d)*(1 if v['machine'] in ('is', 'ls') else d.x[0, 0].numel())
-        canvas = Canvas(1000, 570)
-        draw_maps(canvas, self.state.x[0], self.shown, pixel, self.seen, max(2, most), f'state at t = {self.state.t:.2f}')
-        draw_windows(canvas, self.seen, d.x)
+        self.seen = flow.sources(v['step'], pixel, k)
+        rows, alone = store.rows(flow.label), isinstance(flow.machine, ISMachine|LSMachine)
+        count, places = rows.stop - rows.start, 1 if alone else math.prod(store.shape[2:])
+        canvas, most = Canvas(1000, 570), max(2, count*places)
+        title = f'state at t = {self.state.t:.2f}'
+        draw_maps(canvas, self.state.x[0], self.shown, pixel, self.seen, most, title)
+        draw_windows(canvas, self.seen, store.take(self.seen.image))
         self.image.value = canvas.png()
-        self.text.value = (f'{d.name}, {v["label"]}: {len(d)} training images; {type(flow.machine).__name__} after step {v["step"]} of {self.steps}, '
-            f't = {self.state.t:.2f}, σ = {float(flow.machine.schedule.sigma(self.state.t)):.2f}; '
-            f'{f"windows of {k}×{k}" if k else "windows of the whole image"}; pixel ({pixel[0]}, {pixel[1]}): N_eff = {self.seen.n_eff:,.3g}')
+        self.text.value = self._facts(v, count, flow.machine, k)
+
+    def _facts(self, v, count, machine, k):
+        "What the picture shows, in one line."
+        t, windows = self.state.t, f'windows of {k}×{k}' if k else 'windows of the whole image'
+        return (f'{v["data"]}, {v["label"]}: {count} training images; {type(machine).__name__} '
+                f'after step {v["step"]} of {self.steps}, t = {t:.2f}, '
+                f'σ = {float(machine.schedule.sigma(t)):.2f}; {windows}; '
+                f'pixel ({v["row"]}, {v["col"]}): N_eff = {self.seen.n_eff:,.3g}')
 
     def pick(self, x, y):
-        "Choose the pixel at column `x` and row `y` of the picture, counted from its top left; elsewhere nothing happens."
+        "Choose the pixel at column `x` and row `y` of the picture, from its top left, if a map is there."
         H, W = self.state.x.shape[2:]
         for left, top in map(map_corner, range(4)):
             row, col = (math.floor((v - v0)*max(H, W)/CELL[0]) for v, v0 in ((y, top), (x, left)))
