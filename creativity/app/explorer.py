@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import matplotlib
