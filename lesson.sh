@@ -12,7 +12,7 @@ src=[(c['cell_type'],''.join(c['source'])) for c in nb['cells']]
 words=sum(len(s.split()) for k,s in src if k=='markdown'); code=[l for k,s in src if k=='code' for l in s.splitlines() if l.strip() and not l.startswith('#|')]
 print(sys.argv[1],'words',words,'code lines',len(code),'longest',max(map(len,code)))
 P
-  timeout 300 tools/nb.py run course/$n || exit 1
+  timeout 580 tools/nb.py run course/$n || exit 1
   python - $n <<'P'
 import json,sys,base64
 nb=json.load(open(f'nbs/course/{sys.argv[1]}.ipynb')); k=0
