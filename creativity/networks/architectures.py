@@ -52,7 +52,10 @@ class Conv(nn.Module):
         return self.conv(F.relu(x) if self.act else x)
 
 # %% ../../nbs/library/networks/architectures.ipynb #67c7b965
-def check_architecture(padding='zeros', **sizes):
+def check_architecture(
+    padding: str = 'zeros', # or 'circular'
+    **sizes: int # whole numbers of at least 1, by their names
+):
     "Refuse sizes that are not whole and positive, and unknown paddings."
     for k, v in sizes.items():
         if not isinstance(v, int) or isinstance(v, bool) or v < 1:
