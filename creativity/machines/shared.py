@@ -17,14 +17,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..data.images import Images
 from ..data.show import save_grid
 from ..data.store import Store
 from ..diffusion import sample
 from ..engine.sums import SoftmaxSums
 from ..errors import CreativityError
 from ..files import brief
-from .windows import Machine, as_store
+from .windows import Data, Machine, as_store
 from ..runs import Run, open_run
 
 # %% ../../nbs/library/machines/shared.ipynb #1d80b1dc
@@ -79,15 +78,17 @@ class SharedStore(Store):
     "A store whose images are shared among the ranks of a process group: each sums over its own rows, and they merge."
     def __init__(self,
         store: Store, # what there is; every rank can read all of it, and reads its share
-        group, # torch.distributed process group
+        group=None, # torch.distributed process group; None: this process alone
         cuts: Sequence[int]|None = None, # rank r has rows cuts[r] to cuts[r+1]; None: an equal share of each class
         timeout: float = 300., # seconds that ranks may be apart
     ):
-        P, N = dist.get_world_size(group), len(store)
-        if cuts is not None and (len(cuts) != P + 1 or cuts[0] != 0 or cuts[-1] != N or list(cuts) != sorted(cuts)):
+        self.store, self.cuts, self.timeout = store, cuts, timeout
+        # a group that outlives destroy_process_group can abort the process at its end
+        self.held = None if group is None else weakref.ref(group)
+        N, P = len(store), self.place[1]
+        rising = cuts is None or list(cuts) == sorted(cuts)
+        if cuts is not None and not (rising and [len(cuts), cuts[0], cuts[-1]] == [P + 1, 0, N]):
             raise CreativityError(f'cuts must rise from 0 to {N} in {P} steps, got {list(cuts)}')
-        # A group that outlives destroy_process_group can abort the process at its end, so it is held weakly.
-        self.store, self.held, self.cuts, self.timeout = store, weakref.ref(group), cuts, timeout
         self.shape, self.class_slices, self.class_names = store.shape, store.class_slices, store.class_names
         self.device = store.device
 
@@ -104,9 +105,15 @@ class SharedStore(Store):
         if group is None: raise CreativityError('the process group that shares this dictionary is gone')
         return group
 
+    @property
+    def place(self) -> tuple[int, int]:
+        "This process's rank in the group, and how many there are."
+        if self.held is None: return 0, 1
+        return dist.get_rank(self.group), dist.get_world_size(self.group)
+
     def share(self, rows: slice) -> slice:
         "The part of some rows that is this rank's."
-        r, P, n = dist.get_rank(self.group), dist.get_world_size(self.group), rows.stop - rows.start
+        (r, P), n = self.place, rows.stop - rows.start
         if self.cuts is None: return slice(rows.start + n*r//P, rows.start + n*(r + 1)//P)
         first = min(max(self.cuts[r], rows.start), rows.stop)
         return slice(first, min(max(self.cuts[r + 1], first), rows.stop))
@@ -117,24 +124,26 @@ class SharedStore(Store):
 
     def merge(self, sums, stats=False):
         "The sums over all images, the same on every rank."
+        if self.held is None: return sums
         meet(self.group, self.timeout)
         with nobody_lost(self.timeout): return all_merge(sums, self.group, stats)
 
     def gather(self, values):
         "The tensors of all ranks, in their order; all of one shape."
+        if self.held is None: return values[None]
         out = [torch.empty_like(values) for _ in range(dist.get_world_size(self.group))]
         with nobody_lost(self.timeout): dist.all_gather(out, values.contiguous(), self.group)
         return torch.stack(out)
 
 # %% ../../nbs/library/machines/shared.ipynb #ee87543a
 def share(
-    store: Store|Images, # a dictionary on disk, or images in memory
-    group, # torch.distributed process group whose ranks share it
+    store: Data, # a dictionary on disk, or images, as every machine takes them
+    group=None, # torch.distributed process group whose ranks share it; None: all, or this process
     cuts: Sequence[int]|None = None, # rank r has rows cuts[r] to cuts[r+1]; None: an equal share of each class
     timeout: float = 300., # seconds that ranks may be apart
 ) -> SharedStore: # what a machine on every rank is made of
     "Share a dictionary among ranks: every machine over it gives the same exact result on every rank."
-    return SharedStore(as_store(store), group, cuts, timeout)
+    return SharedStore(as_store(store), group or dist.group.WORLD, cuts, timeout)
 
 # %% ../../nbs/library/machines/shared.ipynb #5e94e0f5
 @contextmanager
