@@ -68,7 +68,7 @@ class Canvas:
         self.pen = PIL.ImageDraw.Draw(self.image)
 
     def write(self, x, y, text, anchor='ms', size=15):
-        "Text of one line or more; `anchor`, in PIL's letters, is the part of it that stands at (x, y)."
+        "Text of one line or more; `anchor`, in PIL's letters, is its part that stands at (x, y)."
         self.pen.text((x, y), text, 'black', font(size), anchor, align='center')
 
     def put(self, im, x, y, size, title='', frame=None, dot=None):
@@ -257,7 +257,7 @@ class Explorer(VBox):
     `controls` are its widgets by name, `image` the picture, `text` its facts.
     """
     def __init__(self,
-        data: Any = 'fashion_mnist', # a shipped set, one's own images as `load` takes them, a machine
+        data: Any = 'fashion_mnist', # a shipped set, images as `load` takes them, or a machine
         n: int = 32, # images, at most, of a class of a set, or of one's own; time is in proportion
         steps: int = 20, # denoising steps
     ):
@@ -278,7 +278,8 @@ class Explorer(VBox):
         for name, w in self.controls.items():
             w.observe(lambda _, name=name: self.react(name), 'value')
         rows = list(self.controls.values())
-        boxes = [HBox(r, layout=Layout(flex_flow='row wrap')) for r in (rows[:3], rows[3:6], rows[6:])]
+        wrap = Layout(flex_flow='row wrap')
+        boxes = [HBox(r, layout=wrap) for r in (rows[:3], rows[3:6], rows[6:])]
         super().__init__([*boxes, self.text, self.image])
         self.choose(data=names[0] if self.own is not None else set_name(data))
 
@@ -287,7 +288,7 @@ class Explorer(VBox):
         return f'Explorer: {self.text.value}'
 
     def images(self, data, label):
-        "The training images, of a class or of all, as a store; a store or a machine of one's own keeps all."
+        "The training images, of a class or of all; a store or a machine of one's own keeps all."
         if self.whole: return self.own.store if isinstance(self.own, Machine) else self.own
         among = None if label == 'all' else label
         if self.own is None: return as_store(load(data, n=self.n, label=among))
@@ -377,7 +378,7 @@ class Explorer(VBox):
                 f'pixel ({v["row"]}, {v["col"]}): N_eff = {self.seen.n_eff:,.3g}')
 
     def pick(self, x, y):
-        "Choose the pixel at column `x` and row `y` of the picture, from its top left, if a map is there."
+        "Choose the pixel at column `x` and row `y` of the picture, from its top left, on a map."
         H, W = self.state.x.shape[2:]
         for left, top in map(map_corner, range(4)):
             row, col = (math.floor((v - v0)*max(H, W)/CELL[0]) for v, v0 in ((y, top), (x, left)))

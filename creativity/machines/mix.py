@@ -19,7 +19,7 @@ def check_alike(
     a: Denoiser, # one that is to work together
     b: Denoiser, # with this one
 ) -> None:
-    "CreativityError if two denoisers are made for other images or another noise schedule; a shape of None goes with any."
+    "Refuse denoisers of different images or noise schedules; a shape of None goes with any."
     shapes = [tuple(d.shape) for d in (a, b) if d.shape]
     if len(set(shapes)) > 1 or a.schedule != b.schedule:
         raise CreativityError('the two have different shapes or schedules')
@@ -30,7 +30,8 @@ def pick_labels(
     rows: list[int], # which images
 ):
     "The labels of some images of a batch, given in whatever way they were given for all."
-    return [label[b] for b in rows] if isinstance(label, list|tuple) or getattr(label, 'ndim', 0) else label
+    several = isinstance(label, list|tuple) or getattr(label, 'ndim', 0)
+    return [label[b] for b in rows] if several else label
 
 # %% ../../nbs/library/machines/mix.ipynb #94c132e7
 class Blend(Denoiser):
@@ -53,7 +54,10 @@ class Blend(Denoiser):
 
 # %% ../../nbs/library/machines/mix.ipynb #6512bf5e
 class SoftWindow(Machine):
-    "LS that hears from beyond its window: far pixels count too, with a small weight. Small sets only, all in memory."
+    """LS that hears from beyond its window: far pixels count too, with a small weight.
+
+    Small sets only: a class of the images is held in memory.
+    """
     def __init__(self,
         images: Data, # training images, as for every machine
         labels=None, # [N] their classes
@@ -94,7 +98,8 @@ class Switch(Denoiser):
         if not 0 <= t <= 1: raise CreativityError(f't must be from 0 to 1, got {t}')
         check_alike(early, late)
         self.early, self.late, self.t = early, late, t
-        self.schedule, self.shape, self.device = early.schedule, early.shape or late.shape, early.device
+        self.schedule, self.device = early.schedule, early.device
+        self.shape = early.shape or late.shape
 
     def __repr__(self): return f'Switch({self.early!r} above t = {self.t:g}, then {self.late!r})'
 

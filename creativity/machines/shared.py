@@ -71,15 +71,20 @@ def meet(
 ):
     "Wait until every rank of the group is here; TimeoutError that says who is missing."
     if dist.get_backend(group) != 'gloo': return
-    with nobody_lost(timeout): dist.monitored_barrier(group, timedelta(seconds=timeout), wait_all_ranks=True)
+    wait = timedelta(seconds=timeout)
+    with nobody_lost(timeout): dist.monitored_barrier(group, wait, wait_all_ranks=True)
 
 # %% ../../nbs/library/machines/shared.ipynb #7ecbc15c
 class SharedStore(Store):
-    "A store whose images are shared among the ranks of a process group: each sums over its own rows, and they merge."
+    """A store whose images are shared among the ranks of a process group.
+
+    Each sums over its own rows, an equal share of each class unless `cuts` says otherwise, and
+    they merge.
+    """
     def __init__(self,
         store: Store, # what there is; every rank can read all of it, and reads its share
         group=None, # torch.distributed process group; None: this process alone
-        cuts: Sequence[int]|None = None, # rank r has rows cuts[r] to cuts[r+1]; None: an equal share of each class
+        cuts: Sequence[int]|None = None, # rank r has rows cuts[r] to cuts[r+1]; None: equal shares
         timeout: float = 300., # seconds that ranks may be apart
     ):
         self.store, self.cuts, self.timeout = store, cuts, timeout
@@ -89,7 +94,8 @@ class SharedStore(Store):
         rising = cuts is None or list(cuts) == sorted(cuts)
         if cuts is not None and not (rising and [len(cuts), cuts[0], cuts[-1]] == [P + 1, 0, N]):
             raise CreativityError(f'cuts must rise from 0 to {N} in {P} steps, got {list(cuts)}')
-        self.shape, self.class_slices, self.class_names = store.shape, store.class_slices, store.class_names
+        self.shape, self.class_slices = store.shape, store.class_slices
+        self.class_names = store.class_names
         self.device = store.device
 
     def read(self, first, end): return self.store.read(first, end)
@@ -102,7 +108,8 @@ class SharedStore(Store):
     def group(self):
         "The process group; CreativityError once it is destroyed."
         group = self.held()
-        if group is None: raise CreativityError('the process group that shares this dictionary is gone')
+        if group is None:
+            raise CreativityError('the process group that shares this dictionary is gone')
         return group
 
     @property
@@ -139,10 +146,12 @@ class SharedStore(Store):
 def share(
     store: Data, # a dictionary on disk, or images, as every machine takes them
     group=None, # torch.distributed process group whose ranks share it; None: all, or this process
-    cuts: Sequence[int]|None = None, # rank r has rows cuts[r] to cuts[r+1]; None: an equal share of each class
+    cuts: Sequence[int]|None = None, # rank r has rows cuts[r] to cuts[r+1]; None: equal shares
     timeout: float = 300., # seconds that ranks may be apart
 ) -> SharedStore: # what a machine on every rank is made of
-    "Share a dictionary among ranks: every machine over it gives the same exact result on every rank."
+    """Share a dictionary among ranks: every machine over it gives the same result on every rank.
+
+    Each has an equal share of every class, unless `cuts` says otherwise."""
     return SharedStore(as_store(store), group or dist.group.WORLD, cuts, timeout)
 
 # %% ../../nbs/library/machines/shared.ipynb #5e94e0f5
@@ -153,11 +162,13 @@ def ranks(
 ):
     "Be one rank of those that `torchrun` started; ValueError if it did not."
     if 'RANK' not in os.environ:
-        raise CreativityError('start this with torchrun: torchrun --nproc-per-node 2 -m creativity sample …')
+        raise CreativityError('start this with torchrun: '
+                              'torchrun --nproc-per-node 2 -m creativity sample …')
     if timeout <= 0: raise CreativityError(f'timeout must be positive, got {timeout}')
     gpu = torch.cuda.is_available()
     if gpu: torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
-    dist.init_process_group(backend or ('nccl' if gpu else 'gloo'), timeout=timedelta(seconds=timeout))
+    backend = backend or ('nccl' if gpu else 'gloo')
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     yield dist.get_rank()
     dist.destroy_process_group() # not after an error: it could wait for ranks that are gone
 
@@ -166,12 +177,14 @@ def seed_group(
     shards: int|None, # ranks that share one dictionary; None: all
     timeout: float, # seconds that ranks may be apart
 ) -> tuple: # process group of this rank, its number, how many groups
-    "Cut the world into groups of `shards` ranks each; ValueError unless that goes without remainder."
+    "Cut the world into groups of `shards` ranks each; refused unless that goes without remainder."
     world, rank = dist.get_world_size(), dist.get_rank()
     shards = shards or world
-    if shards < 1 or world % shards: raise CreativityError(f'{world} ranks cannot be cut into groups of shards={shards}')
+    if shards < 1 or world % shards:
+        raise CreativityError(f'{world} ranks cannot be cut into groups of shards={shards}')
     wait = timedelta(seconds=timeout)
-    groups = [dist.new_group(range(g*shards, (g + 1)*shards), timeout=wait) for g in range(world//shards)]
+    members = [range(g*shards, (g + 1)*shards) for g in range(world//shards)]
+    groups = [dist.new_group(m, timeout=wait) for m in members]
     return groups[rank//shards], rank//shards, len(groups)
 
 # %% ../../nbs/library/machines/shared.ipynb #7f1de0a1

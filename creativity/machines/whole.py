@@ -18,7 +18,7 @@ from ..theory.ideal import Belief
 
 # %% ../../nbs/library/machines/whole.ipynb #4f26e58b
 class WholeMachine(Machine):
-    "A machine whose window is the whole image, so that all pixels share one belief and there is no width."
+    "A machine whose window is the whole image: all pixels share one belief, and there is no width."
     windowed = False
 
     def sums(self, x, images, k, a, sigma, stats):
@@ -33,9 +33,10 @@ class WholeMachine(Machine):
         return p
 
     def around(self, k, i, j):
-        "The candidates of pixel (i,j): the same place of every image; of every translation, every place."
+        "The same place of every image; of every translation, every place."
         (H, W), every = self.shape[1:], type(self).candidates is sums_translated
-        rows, cols = (torch.arange(n) if every else torch.tensor([at]) for at, n in ((i, H), (j, W)))
+        rows, cols = ((torch.arange(H), torch.arange(W)) if every
+                      else (torch.tensor([i]), torch.tensor([j])))
         return Around(rows, cols, torch.arange(H) - i, torch.arange(W) - j)
 
     def image_weights(self, x, images, k, a, sigma, log_z):
@@ -70,5 +71,5 @@ class ISMachine(WholeMachine):
 
 # %% ../../nbs/library/machines/whole.ipynb #e084f5e5
 class ESMachine(WholeMachine):
-    "Equivariant score: the exact posterior mean over all cyclic translations of the training images."
+    "Equivariant score: the exact posterior mean over all cyclic translations of the images."
     candidates = staticmethod(sums_translated)

@@ -63,7 +63,7 @@ def window_sizes(
 
 # %% ../../nbs/library/measure/provenance.ipynb #5f1de0a1
 def _nearest_whole(x, images):
-    "As the engine's `nearest`, for whole images: each pixel has the nearest image at its own place."
+    "As the engine's `nearest`, for whole images: all pixels have the same one, at their places."
     (H, W), found = x.shape[2:], []
     for q in x.double():
         parts = [(p.double() - q).square().sum((1, 2, 3)) for p in images.split(256)]
@@ -147,7 +147,8 @@ def rival_distance(
     for part in images.float().split(64):
         tile = pad(part.permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
         for dy, dx, i0, i1, u0, u1 in plan.shifts.tolist():
-            d = query[:, i0:i1 + k - 1, u0:u1 + k - 1] - tile[:, i0 + dy:i1 + dy + k - 1, u0 + dx:u1 + dx + k - 1]
+            there = tile[:, i0 + dy:i1 + dy + k - 1, u0 + dx:u1 + dx + k - 1]
+            d = query[:, i0:i1 + k - 1, u0:u1 + k - 1] - there
             d2 = box_sum(box_sum(d.square_().sum(0), k, 1), k, 0)
             centre = tile[:, i0 + dy + r:i1 + dy + r, u0 + dx + r:u1 + dx + r]
             same = ((centre - value[:, i0:i1, u0:u1, None]).abs() <= tol).all(0)
@@ -175,9 +176,10 @@ def nearest_rival(
 class Consistency:
     "How far an image, or each image of a batch, is a mosaic of training windows."
     share: Tensor # [B] share of pixels that are consistent
-    holds: Tensor # [B,H,W] bool: is the pixel the centre of its nearest window, within the tolerance?
+    holds: Tensor # [B,H,W] bool: is the pixel the centre of its nearest window, nearly?
     gap: Tensor # [B,H,W] largest difference between pixel and centre over the channels
-    margin: Tensor|None # [B,H,W] how much further the nearest window with another centre is, squared; None if not asked for
+    # how much further the nearest window with another centre is, squared; None if not asked for
+    margin: Tensor|None # [B,H,W]
     windows: Windows # the nearest windows
 
 # %% ../../nbs/library/measure/provenance.ipynb #5f1de0a5
@@ -197,7 +199,7 @@ def consistency(
     margin: bool = True, # the margin map, too? It takes ten times as long as the rest
     progress: bool = False, # show a bar for the rest, if it takes longer than two seconds
 ) -> Consistency: # with a batch axis, also for a single image
-    """Share of pixels whose value is the centre of their nearest training window, and how firmly each is decided
+    """Share of pixels whose value is the centre of their nearest window, and how firmly so
     (Kamb & Ganguli 2025, sec. 4)."""
     x = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
     found = _compared(x, nearest_windows(x, machine, k, label, progress), tol)
@@ -257,8 +259,9 @@ def patches(
     "Connected regions (up, down, left, right) that come from one training image by one shift."
     H, W = image.shape
     mask = torch.ones(H, W, dtype=torch.bool) if mask is None else mask
-    origin = torch.cat([image[None], place - torch.stack(torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij'))])
-    same = [(origin.narrow(d + 1, 1, n - 1) == origin.narrow(d + 1, 0, n - 1)).all(0) & mask.narrow(d, 1, n - 1) & mask.narrow(d, 0, n - 1)
+    origin = torch.cat([image[None], place - pixel_grid((H, W))])
+    same = [(origin.narrow(d + 1, 1, n - 1) == origin.narrow(d + 1, 0, n - 1)).all(0)
+            & mask.narrow(d, 1, n - 1) & mask.narrow(d, 0, n - 1)
             for d, n in enumerate((H, W))]
     number = torch.arange(H*W).reshape(H, W)
     while True:
@@ -274,7 +277,8 @@ def patches(
     return out
 
 # %% ../../nbs/library/measure/provenance.ipynb #3a889e34
-colors = ['#E69F00', '#56B4E9', '#009E73', '#F0E442', '#0072B2', '#D55E00', '#CC79A7', '#B6F5CF'] # Okabe & Ito, and mint
+# of Okabe & Ito, and mint
+colors = ['#E69F00', '#56B4E9', '#009E73', '#F0E442', '#0072B2', '#D55E00', '#CC79A7', '#B6F5CF']
 
 # %% ../../nbs/library/measure/provenance.ipynb #cfac3be4
 def provenance_map(
@@ -301,8 +305,10 @@ def draw(
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=9)
     if patch is None: return
-    down, right = (patch[1:] != patch[:-1]).nonzero().tolist(), (patch[:, 1:] != patch[:, :-1]).nonzero().tolist()
-    lines = [[(j - .5, i + .5), (j + .5, i + .5)] for i, j in down] + [[(j + .5, i - .5), (j + .5, i + .5)] for i, j in right]
+    down = (patch[1:] != patch[:-1]).nonzero().tolist()
+    right = (patch[:, 1:] != patch[:, :-1]).nonzero().tolist()
+    lines = [[(j - .5, i + .5), (j + .5, i + .5)] for i, j in down]
+    lines += [[(j + .5, i - .5), (j + .5, i + .5)] for i, j in right]
     ax.add_collection(LineCollection(lines, colors='#D55E00', linewidths=.7))
 
 # %% ../../nbs/library/measure/provenance.ipynb #243153aa
@@ -323,8 +329,8 @@ class Recorder(Denoiser):
 def nearest_image(
     x: Tensor, # [B,C,H,W]
     images: Tensor, # [N,C,H,W] training images
-    counts: Tensor|None = None, # [B,N] bool: which training images count for which image; None: all do
-) -> tuple[Tensor, Tensor]: # [B] distances, root of the mean squared difference of pixels, and [B] which image
+    counts: Tensor|None = None, # [B,N] bool: which count for which image; None: all do
+) -> tuple[Tensor, Tensor]: # [B] root of the mean squared difference of pixels, [B] which image
     "The training image that is closest to each image."
     d2 = torch.stack([((images - im)**2).mean((1, 2, 3)) for im in x])
     found = (d2 if counts is None else d2.masked_fill(~counts, torch.inf)).min(1)
@@ -347,8 +353,10 @@ class Explanation:
 
     def __str__(self):
         f = self.facts
-        return (f'{f["sources"]} sources, {f["patches"]} patches; nearest training image {f["nearest_image"]} at {f["nearest_image_distance"]:.3f}\n'
-                f'{f["consistent_foreground"]:.0%} of the foreground consistent to half a grey level, '
+        return (f'{f["sources"]} sources, {f["patches"]} patches; nearest training image '
+                f'{f["nearest_image"]} at {f["nearest_image_distance"]:.3f}\n'
+                f'{f["consistent_foreground"]:.0%} of the foreground consistent '
+                'to half a grey level, '
                 f'{f["consistent_with_noise"]:.0%} with noise of {f["noise"]:.3f}\n{self.verdict}')
 
     __repr__ = __str__
@@ -381,14 +389,16 @@ def image_facts(
 ) -> dict: # numbers
     """How an image lies among the training windows.
 
-    An image that was saved as JPEG, or whose flow stopped early, is no mosaic to half a grey level. A pixel is *consistent with noise* s if it is within
-    2s of the centre of its nearest window; s is the lower quartile of the RMS distances of its windows, unless it is given."""
+    One that was saved as JPEG, or whose flow stopped early, is no mosaic to half a grey level.
+    A pixel is *consistent with noise* s if it is within 2s of the centre of its nearest window;
+    s is the lower quartile of the RMS distances of its windows, unless it is given."""
     mask, w = patch >= 0, found.windows
+    gap = found.gap[0][mask]
     noise = w.rms[0][mask].quantile(.25).item() if noise is None else float(noise)
     return dict(foreground_pixels=int(mask.sum()), consistent=found.share[0].item(),
                 consistent_foreground=found.holds[0][mask].double().mean().item(), noise=noise,
-                consistent_with_noise=(found.gap[0][mask] <= 1/255 + 2*noise).double().mean().item(),
-                mean_gap=found.gap[0][mask].mean().item(), nearest_window_distance=w.rms[0][mask].mean().item(),
+                consistent_with_noise=(gap <= 1/255 + 2*noise).double().mean().item(),
+                mean_gap=gap.mean().item(), nearest_window_distance=w.rms[0][mask].mean().item(),
                 patches=int(patch.max()) + 1, largest_patch=int(patch[mask].bincount().max()))
 
 # %% ../../nbs/library/measure/provenance.ipynb #84edea72
@@ -398,7 +408,8 @@ def image_patches(
 ) -> Tensor: # [H,W] number of each pixel's patch, −1 in the background
     "The patches of an image's foreground, or of all of it where everything is dark."
     mask = foreground(x[None])[0]
-    return patches(found.windows.image[0], found.windows.place[0], mask if mask.any() else torch.ones_like(mask))
+    near = found.windows
+    return patches(near.image[0], near.place[0], mask if mask.any() else torch.ones_like(mask))
 
 # %% ../../nbs/library/measure/provenance.ipynb #8cb235c5
 def _spread_rows(store, label, n):
@@ -472,16 +483,21 @@ def verdict(
 ) -> str: # one line
     """Copy, mosaic or new, and compared with what.
 
-    A copy is nearer to a training image than half the distance that one in twenty of them has to another. A mosaic has windows that are nearer to the
-    training windows than those of any control. Either is wrong for an image of the same kind with a chance of at most 1 in n + 1 (n controls)."""
+    A copy is nearer to a training image than half the distance that one in twenty of them has to
+    another. A mosaic has windows that are nearer to the training windows than those of any control.
+    Either is wrong for an image of the same kind with a chance of at most 1 in n + 1 (n controls).
+    """
     d, i = facts['nearest_image_distance'], facts['nearest_image']
-    if len(among) and d < among.quantile(.05).item()/2:
-        return f'a copy of training image {i}: at {d:.3f}, where one in twenty of them is within {among.quantile(.05).item():.3f} of another'
-    if not null: return 'no copy of a training image; whether a mosaic was not compared with controls'
+    near = among.quantile(.05).item() if len(among) else 0
+    if d < near/2:
+        return (f'a copy of training image {i}: at {d:.3f}, where one in twenty of them '
+                f'is within {near:.3f} of another')
+    if not null:
+        return 'no copy of a training image; whether a mosaic was not compared with controls'
     windows, mine = [n['nearest_window_distance'] for n in null], facts['nearest_window_distance']
     if mine < min(windows):
-        return (f'a mosaic of {facts["sources"]} training images: its windows lie at {mine:.3f} from theirs, '
-                f'those of {len(null)} real images at {min(windows):.3f} or more')
+        return (f'a mosaic of {facts["sources"]} training images: its windows lie at {mine:.3f} '
+                f'from theirs, those of {len(null)} real images at {min(windows):.3f} or more')
     return (f'new: its windows lie at {mine:.3f} from those of the training images, '
             f'those of {len(null)} real images at {min(windows):.3f} to {max(windows):.3f}')
 
@@ -495,7 +511,7 @@ def explain(
     noise: float|None = None, # of the image; None: estimated
     progress: bool = False, # show a bar, if it takes longer than two seconds
 ) -> Explanation: # provenance, consistency, novelty, and a verdict
-    "Where an image comes from, in the eyes of a machine; one line for an image that does not fit it."
+    "Where an image comes from, in the eyes of a machine; refused if it does not fit it."
     if not isinstance(image, Tensor) or image.shape != machine.shape:
         got = list(getattr(image, 'shape', []))
         raise CreativityError(f'image must be a tensor of shape {list(machine.shape)}, got {got}')
@@ -527,9 +543,12 @@ def explain_figure(
     draw(axs[1, 1], e.nearest, f'nearest training image, at {f["nearest_image_distance"]:.2f}')
     h = axs[1, 2].imshow(e.found.gap[0].numpy(), vmin=0, vmax=.2, cmap='viridis')
     axs[1, 2].set(xticks=[], yticks=[])
-    axs[1, 2].set_title(f'gap: {f["consistent_foreground"]:.0%} of foreground consistent', fontsize=9)
+    share = f'gap: {f["consistent_foreground"]:.0%} of foreground consistent'
+    axs[1, 2].set_title(share, fontsize=9)
     fig.colorbar(h, ax=axs[1, 2], label='| pixel − centre |', shrink=.8, extend='max')
-    fig.suptitle(f'{f["machine"]}, {f["training_images"]} training images, windows of {"{0}×{0}".format(f["k"]) if f["k"] else "the whole image"}', fontsize=10)
+    windows = f'{f["k"]}×{f["k"]}' if f['k'] else 'the whole image'
+    told = f'{f["machine"]}, {f["training_images"]} training images, windows of {windows}'
+    fig.suptitle(told, fontsize=10)
     return fig
 
 # %% ../../nbs/library/measure/provenance.ipynb #b1ee818d
