@@ -2,6 +2,7 @@
 import inspect
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -110,6 +111,14 @@ def test_every_stored_command_parses():
         for part in line.split(' && '): parse(part)
     with pytest.raises(Exception, match='subset'): parse('creativity train --subset')
     with pytest.raises(Exception, match='limb_seeds'): parse('creativity study place --limb_seeds 3')
+
+
+def test_every_command_of_the_front_page_parses():
+    text = (Path(__file__).parent.parent/'README.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'^```sh\n(.*?)^```', text, re.M | re.S)
+    lines = [s.split('#')[0].strip() for b in blocks for s in b.splitlines() if s.startswith('creativity ')]
+    assert {'demo', 'sample', 'explain', 'calibrate', 'compare', 'train', 'data'} <= {s.split()[1] for s in lines}
+    for line in lines: parse(line)
 
 
 def test_the_command_of_a_card_gives_its_recipe(tmp_path, monkeypatch):
