@@ -114,7 +114,7 @@ async function look({ tab, errors }, address, shot) {
 }
 
 // What a reader types into the search box, on a page inside a folder, and the page that must be among the results.
-const questions = { 'own network': 'library/networks/wrap.html', 'own images': 'library/data/own.html', 'BBELSMachine': 'library/machines/windows.html' }
+const questions = { 'your own photos': 'library/data/own.html', 'wrap your own network': 'library/networks/wrap.html', 'own network': 'library/networks/wrap.html', 'own images': 'library/data/own.html', 'BBELSMachine': 'library/machines/windows.html' }
 
 // Runs inside the page: the least contrast between text and background, and what the results link to.
 function readable() {
