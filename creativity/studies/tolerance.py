@@ -6,6 +6,7 @@
 __all__ = ['all_windows', 'needed_share', 'needed', 'follow', 'share_of', 'network_flow', 'run_study']
 
 # %% ../../nbs/studies/tolerance.ipynb #dd21ca54
+import math
 import time
 
 import torch
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..data.find import load
 from ..diffusion import State, sample, samples, seed_noise
+from ..errors import CreativityError
 from ..machines.bounded import Bounded
 from ..machines.widths import calibrated_scales
 from ..machines.windows import BBELSMachine, Machine
@@ -117,6 +119,7 @@ def run_study(
     seed: int = 0, # of the noise
 ) -> dict: # ready for JSON
     "What a tolerance saves: whole flows on Fashion-MNIST and CIFAR-10, and how it depends on tolerance and dictionary."
+    if not 0 < tol < math.inf: raise CreativityError(f'tol must be positive, got {tol}')
     names = ('fashion_mnist-resnet', 'cifar10-resnet')
     rows = {name: network_flow(name, images, steps, tol, seed) for name in tqdm(names, 'networks')}
     return dict(images=images, steps=steps, tol=tol, seed=seed, threads=torch.get_num_threads(), networks=rows)
