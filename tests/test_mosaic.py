@@ -170,3 +170,29 @@ def test_images_of_any_size_are_read(tmp_path):
 def test_bad_input_is_one_line(call, words):
     with pytest.raises(ValueError, match=words) as e: call(BBELSMachine(DATA, scales=3))
     assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('most', [None, 2])
+@pytest.mark.parametrize('label', [None, 1])
+def test_a_control_is_an_image_that_the_machine_does_not_have(most, label):
+    mine = torch.arange(5) if label is None else (LABELS == label).nonzero()[:, 0]
+    settings = dict(scales=3, wrapped=False)
+    m = ELSMachine(TensorStore(DATA, LABELS, most=most), **settings)
+    controls = mosaic.null_facts(m, label, None, 2)
+    for i, facts in zip((mine[LABELS[mine].argsort(stable=True)])[[0, -1]].tolist(), controls, strict=True):
+        rest = ELSMachine(DATA[mine[mine != i]], **settings)
+        c = mosaic.consistency(DATA[i], rest, margin=False)
+        assert facts == pytest.approx(mosaic.image_facts(c, mosaic.image_patches(DATA[i], c)), abs=1e-5)
+        assert facts['consistent'] < .5
+    with pytest.raises(ValueError, match=f'null={len(mine)} training images cannot be left out'): mosaic.null_facts(m, label, None, len(mine))
+
+
+@pytest.mark.parametrize('label', [None, 1])
+def test_distances_among_images_leave_out_the_image_itself(label):
+    mine = DATA if label is None else DATA[LABELS == label]
+    far = torch.cdist(mine.flatten(1), mine.flatten(1)).div(mine[0].numel()**.5).fill_diagonal_(torch.inf).amin(1)
+    for most in (None, 2):
+        found = mosaic.distances_among(TensorStore(DATA, LABELS, most=most), label)
+        torch.testing.assert_close(found.sort().values, far.sort().values)
+    assert len(mosaic.distances_among(TensorStore(DATA), most=2)) == 2
+    assert len(mosaic.distances_among(TensorStore(DATA[:1]))) == 0
