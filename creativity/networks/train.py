@@ -78,9 +78,12 @@ def loss_by_noise(
     "The loss at ten noise levels; their mean estimates the loss that training minimises."
     out, dev = [], data.x.device
     for i, t in enumerate(loss_times):
-        noise = torch.from_numpy(np.random.default_rng([seed, i]).standard_normal(data.x.shape, dtype=np.float32)).to(dev)
-        losses = [noise_loss(net, x, e, torch.full((len(x),), t, dtype=torch.float64, device=dev), schedule, y)
-                  for x, e, y in zip(data.x.split(batch), noise.split(batch), label_batches(data, batch), strict=True)]
+        rng = np.random.default_rng([seed, i])
+        noise = torch.from_numpy(rng.standard_normal(data.x.shape, dtype=np.float32)).to(dev)
+        times = torch.full((len(data),), t, dtype=torch.float64, device=dev)
+        parts = [v.split(batch) for v in (data.x, noise, times)]
+        losses = [noise_loss(net, x, e, s, schedule, y)
+                  for x, e, s, y in zip(*parts, label_batches(data, batch), strict=True)]
         out.append(torch.cat(losses).mean().item())
     return out
 
@@ -121,28 +124,36 @@ def draw_batch(
     step: int, # which batch, counted from 0
     recipe: Recipe, # seed and batch size
 ) -> tuple: # x0 [B,C,H,W], noise [B,C,H,W], t [B], label [B] or None
-    "Batch number `step`: every image once an epoch, t as the recipe says; a function of seed and step alone."
+    """Batch number `step`, a function of seed and step alone.
+
+    Every image comes once an epoch; times are as the recipe says."""
     batch, dev = min(recipe.batch, len(data)), data.x.device
     epoch, i = divmod(step, len(data)//batch)
-    order = torch.from_numpy(epoch_order(recipe.seed, epoch, len(data))[i*batch:(i + 1)*batch]).to(dev)
+    part = epoch_order(recipe.seed, epoch, len(data))[i*batch:(i + 1)*batch]
+    order = torch.from_numpy(part).to(dev)
     rng = np.random.default_rng([recipe.seed, 1, step])
-    noise = torch.from_numpy(rng.standard_normal((batch, *data.x.shape[1:]), dtype=np.float32)).to(dev)
+    shape = (batch, *data.x.shape[1:])
+    noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(dev)
     t, n = rng.random(batch), round(recipe.high_noise*batch)
     t[:n] = 1 - (1 - t[:n])**4
-    return data.x[order], noise, torch.from_numpy(t).to(dev), None if data.y is None else data.y[order]
+    label = None if data.y is None else data.y[order]
+    return data.x[order], noise, torch.from_numpy(t).to(dev), label
 
 # %% ../../nbs/library/networks/train.ipynb #cc20c4c0
 def mixed_precision(
     device: torch.device, # where the network is
 ) -> torch.dtype|None: # bfloat16 where it is fast, None: float32 throughout
     "The dtype for autocast: bfloat16 on GPUs and CPUs with units for it."
-    if device.type == 'cuda': return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if device.type == 'cuda':
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else None
     tests = ('_is_amx_tile_supported', '_is_avx512_bf16_supported')
-    return torch.bfloat16 if device.type == 'cpu' and any(getattr(torch.cpu, f, lambda: False)() for f in tests) else None
+    fast = device.type == 'cpu' and any(getattr(torch.cpu, f, lambda: False)() for f in tests)
+    return torch.bfloat16 if fast else None
 
 # %% ../../nbs/library/networks/train.ipynb #ab511109
 class Trainer:
-    "A network in training: its weights, their average, Adam's moments, and the step they have reached."
+    "A network in training: its weights, their average, Adam's moments, and how far they are."
     def __init__(self,
         net: nn.Module, # predicts noise
         data: Images, # the training set, on the device
@@ -157,7 +168,9 @@ class Trainer:
         self.step, self.seconds, self.curve = 0, 0., []
 
     def autocast(self):
-        return torch.autocast(self.data.x.device.type, self.precision) if self.precision else nullcontext()
+        "The context of the forward pass."
+        if not self.precision: return nullcontext()
+        return torch.autocast(self.data.x.device.type, self.precision)
 
     def advance(self):
         "One gradient step; the batch's loss."
@@ -168,24 +181,30 @@ class Trainer:
         self.adam.param_groups[0]['lr'] = self.recipe.rate(self.step)
         self.adam.step()
         decay = min(self.recipe.ema, (1 + self.step)/(10 + self.step))
-        torch._foreach_lerp_(list(self.mean.parameters()), [p.detach() for p in self.net.parameters()], 1 - decay)
+        now = [p.detach() for p in self.net.parameters()]
+        torch._foreach_lerp_(list(self.mean.parameters()), now, 1 - decay)
         self.step += 1
         return loss.detach()
 
     def tensors(self):
         "All tensors that the next step depends on, by name."
-        out = {f'{k}/{n}': p.detach() for k in ('net', 'mean') for n, p in getattr(self, k).named_parameters()}
+        out = {}
+        for k in ('net', 'mean'):
+            out |= {f'{k}/{n}': p.detach() for n, p in getattr(self, k).named_parameters()}
         for n, p in self.net.named_parameters():
-            out |= {f'{k}/{n}': self.adam.state[p][k] for k in ('exp_avg', 'exp_avg_sq') if p in self.adam.state}
+            if p not in self.adam.state: continue
+            out |= {f'{k}/{n}': self.adam.state[p][k] for k in ('exp_avg', 'exp_avg_sq')}
         return {k: v.cpu().contiguous() for k, v in out.items()}
 
     def restore(self, tensors, step):
         "Go on from the `tensors` of an equal trainer at `step`."
         for k in ('net', 'mean'):
-            getattr(self, k).load_state_dict({n: tensors[f'{k}/{n}'] for n, _ in self.net.named_parameters()})
-        for n, p in self.net.named_parameters():
-            if step: self.adam.state[p] = dict(step=torch.tensor(float(step)), **{
-                k: torch.empty_like(p).copy_(tensors[f'{k}/{n}']) for k in ('exp_avg', 'exp_avg_sq')})
+            weights = {n: tensors[f'{k}/{n}'] for n, _ in self.net.named_parameters()}
+            getattr(self, k).load_state_dict(weights)
+        for n, p in self.net.named_parameters() if step else ():
+            moments = {k: torch.empty_like(p).copy_(tensors[f'{k}/{n}'])
+                       for k in ('exp_avg', 'exp_avg_sq')}
+            self.adam.state[p] = dict(step=torch.tensor(float(step)), **moments)
         self.step = step
 
 # %% ../../nbs/library/networks/train.ipynb #70863d4b
@@ -196,7 +215,8 @@ def curve_csv(
     buf = io.StringIO()
     rows = csv.writer(buf, lineterminator='\n')
     rows.writerow(['step', 'seconds', 'train', 'held_out', *(f't={t:.2f}' for t in loss_times)])
-    rows.writerows([c['step'], c['seconds'], c['train'], c['held_out'], *c['by_time']] for c in curve)
+    known = ('step', 'seconds', 'train', 'held_out')
+    rows.writerows([*(c[k] for k in known), *c['by_time']] for c in curve)
     return buf.getvalue().encode()
 
 # %% ../../nbs/library/networks/train.ipynb #30e8af96
@@ -222,7 +242,8 @@ def _checksum(text, tensors):
     return h.hexdigest()
 
 # %% ../../nbs/library/networks/train.ipynb #764e4d66
-_STATE = dict(step=int, seconds=int|float, curve=list, recipe=dict, args=dict, data=dict, plans=list)
+_STATE = dict(step=int, seconds=int|float, curve=list, recipe=dict, args=dict, data=dict,
+              plans=list)
 
 # %% ../../nbs/library/networks/train.ipynb #9fc39b8f
 def _check_state(state):
@@ -264,8 +285,10 @@ def run_facts(
 ) -> dict: # ready for JSON
     "What a run is: with equal facts, the weights of a step are equal."
     net, data = trainer.net, trainer.data
-    return dict(arch=arch, network=type(net).__name__, args=net.args, shape=list(data.x.shape[1:]), recipe=asdict(trainer.recipe),
-                schedule=trainer.schedule.to_dict(), data=dict(name=data.name, images=len(data), sha256=data_hash(data)),
+    images = dict(name=data.name, images=len(data), sha256=data_hash(data))
+    return dict(arch=arch, network=type(net).__name__, args=net.args,
+                shape=list(data.x.shape[1:]), recipe=asdict(trainer.recipe),
+                schedule=trainer.schedule.to_dict(), data=images,
                 precision=str(trainer.precision or torch.float32).removeprefix('torch.'))
 
 # %% ../../nbs/library/networks/train.ipynb #bc15e74f
@@ -280,21 +303,28 @@ def whole_curve(
     card: dict, # of a network
 ) -> list[list]: # pairs: images seen, held-out loss
     "The loss curve from the first weights on, through the networks that each was begun with."
-    begin, batch = card.get('begin') or {}, (card.get('images_seen') or 0)//max(1, card.get('steps', 1))
-    return (begin.get('curve') or []) + [[(begin.get('images_seen') or 0) + c['step']*batch, c['held_out']] for c in card.get('curve', [])]
+    begin = card.get('begin') or {}
+    before = begin.get('images_seen') or 0
+    batch = (card.get('images_seen') or 0)//max(1, card.get('steps', 1))
+    own = [[before + c['step']*batch, c['held_out']] for c in card.get('curve', [])]
+    return (begin.get('curve') or []) + own
 
 # %% ../../nbs/library/networks/train.ipynb #e6afb0af
 def begin_with(
     net: nn.Module, # gets the weights
-    begin: str|Path|None, # a trained network of the same size: its name or the path of a .safetensors file; None: keep random ones
+    begin: str|Path|None, # a trained network of the same size; None: keep random weights
 ) -> dict: # its name, its hash, how many images it had seen, and its curve so far
-    "Begin with a trained network's weights; ValueError if it is of another size. Only the padding may differ."
+    "Begin with a trained network's weights, if it is of the same size; the padding may differ."
     if begin is None: return dict(name=None, sha256=None, images_seen=None, curve=None)
-    first, size = load_network(begin), lambda net: (type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'})
+    first = load_network(begin)
+
+    def size(net): return type(net).__name__, {k: v for k, v in net.args.items() if k != 'padding'}
     if size(first.net) != size(net):
-        raise CreativityError(f'{begin} is a {type(first.net).__name__} {first.net.args}: it cannot begin a {type(net).__name__} {net.args}')
+        raise CreativityError(f'{begin} is a {type(first.net).__name__} {first.net.args}: '
+                              f'it cannot begin a {type(net).__name__} {net.args}')
     net.load_state_dict(first.net.state_dict())
-    return {k: first.card.get(k) for k in ('name', 'sha256')} | dict(images_seen=total_seen(first.card), curve=whole_curve(first.card))
+    known = {k: first.card.get(k) for k in ('name', 'sha256')}
+    return known | dict(images_seen=total_seen(first.card), curve=whole_curve(first.card))
 
 # %% ../../nbs/library/networks/train.ipynb #bce5b749
 def check_same_run(
@@ -308,8 +338,8 @@ def check_same_run(
     old, new = flat(stored), flat(facts)
     for k, v in new.items():
         if k != 'recipe steps' and old.get(k) != v:
-            raise CreativityError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was asked for: '
-                                  'ask for the same or choose another folder')
+            raise CreativityError(f'{folder} holds a run with {k} {old.get(k)}, but {v} was '
+                                  'asked for: ask for the same or choose another folder')
     if new['recipe steps'] < stored['step']:
         raise CreativityError(f'{folder} holds a run of {stored["step"]} steps, but '
                               f'{new["recipe steps"]} were asked for: ask for as many or more, '
@@ -481,12 +511,18 @@ def make_card(
     class_names: list|None = None, # by label
 ) -> dict: # to be written beside the weights
     "What a network's card says, from the state of its training; `command` trains it again."
-    r, keep = state['recipe'], ('network', 'args', 'shape', 'schedule', 'data', 'precision', 'plans', 'curve')
-    return dict(format='creativity-network/1', name=name or f'{state["data"]["name"]}-{state["arch"]}', preset=preset,
-                predicts='noise', class_names=class_names if state['args']['classes'] else None, recipe=r,
-                steps=state['step'], images_seen=state['step']*min(r['batch'], state['data']['images']), minutes=round(state['seconds']/60, 1),
-                loss_times=loss_times, version=creativity.__version__, torch=torch.__version__,
-                command=train_command(state, preset), **{k: state[k] for k in keep}, **({'begin': state['begin']} if state.get('begin', {}).get('name') else {}))
+    r, data = state['recipe'], state['data']
+    card = dict(format='creativity-network/1', name=name or f'{data["name"]}-{state["arch"]}',
+                preset=preset, predicts='noise',
+                class_names=class_names if state['args']['classes'] else None, recipe=r,
+                steps=state['step'], images_seen=state['step']*min(r['batch'], data['images']),
+                minutes=round(state['seconds']/60, 1), loss_times=loss_times,
+                version=creativity.__version__, torch=torch.__version__,
+                command=train_command(state, preset))
+    kept = ('network', 'args', 'shape', 'schedule', 'data', 'precision', 'plans', 'curve')
+    card |= {k: state[k] for k in kept}
+    if state.get('begin', {}).get('name'): card['begin'] = state['begin']
+    return card
 
 # %% ../../nbs/library/networks/train.ipynb #6421f431
 def data_hash(
@@ -539,9 +575,14 @@ def training_images(
 def hold_out(
     data: Images, # at least two
 ) -> tuple[Images, Images]: # for training, held out
-    "Hold out the first tenth, at most 256, of all images or of every class; never all of a class, but of at least one class an image."
-    if len(data) < 2: raise CreativityError(f'one image is too few: {data.name} must have some to train on and some to hold out')
-    n, y = max(1, min(256, len(data)//10)), torch.zeros(len(data), dtype=torch.int64) if data.y is None else data.y.cpu()
+    """Hold out the first tenth, at most 256, of all images or of every class.
+
+    Never all of a class, but of at least one class an image."""
+    if len(data) < 2:
+        raise CreativityError(f'one image is too few: {data.name} must have some to train on '
+                              'and some to hold out')
+    n = max(1, min(256, len(data)//10))
+    y = torch.zeros(len(data), dtype=torch.int64) if data.y is None else data.y.cpu()
     of_class = [(y == c).nonzero()[:, 0] for c in y.unique()]
     held = torch.cat([i[:len(i)*n//len(data)] for i in of_class])
     if not len(held): held = max(of_class, key=len)[:1]
@@ -635,7 +676,7 @@ def _trainer(data, held_out, recipe, setup):
 
 # %% ../../nbs/library/networks/train.ipynb #14781105
 def _plan_first(trainer, path, minutes):
-    "Plan a run by its time: as many steps as seem to fit, a tenth of them (at most 200) to warm up."
+    "As many steps as seem to fit into a time, a tenth of them (at most 200) to warm up."
     if not path.exists():
         steps = plan_steps(trainer, minutes)
         trainer.recipe = replace(trainer.recipe, steps=steps, warmup=max(1, min(200, steps//10)))
