@@ -268,7 +268,7 @@ def test_command_on_the_card_trains_the_same_network(run, tmp_path, rest):
 
 
 @pytest.mark.parametrize(('data', 'begin'), [('fashion_mnist', 'fashion_mnist-resnet'), ('mnist --unconditional', 'mnist-resnet')])
-def test_train_begins_with_a_network(run, data, begin):
+def test_train_begins_with_a_network(run, few_held_out, data, begin):
     line = f'train --data {data} --arch resnet-circular --batch 2 --steps 1 --seed 3'
     assert run(f'{line} --begin {begin} --out a')[0] == 0
     card = json.loads(Path('a/network.json').read_text())

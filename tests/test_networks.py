@@ -311,7 +311,7 @@ def test_stop_ends_a_plan_early_and_the_command_says_so(tmp_path):
     with pytest.raises(ValueError, match='stop must be'): tiny(tmp_path, stop=0)
 
 
-def test_command_says_what_only_python_can(tmp_path):
+def test_command_says_what_only_python_can(tmp_path, few_held_out):
     command = tiny(tmp_path, steps=2, schedule=CosineSchedule(.008)).card['command']
     assert command.endswith('# with images in memory, schedule=CosineSchedule(offset=0.008), width=8, dim=16: in Python')
     command = run_with('mnist', tmp_path/'b', steps=1, batch=2).card['command']
