@@ -268,11 +268,12 @@ class Bench:
         "Rows for a whole sample of 20 steps along published scales, all of the images one class."
         machines = {'textbook': TextbookMachine(images[:self.few//4], scales=scales),
                     **{way: m for way, m in self.ways('bbELS', images).items() if way == 'compiled' or self.device != 'cpu'}}
-        for m in machines.values(): m.scales = list(scales)
-        each = sum(m.plan(k).pairs for k in scales)
+        machines = {way: m.with_scales(list(scales)) for way, m in machines.items()}
+        plans = [machines['textbook'].plan(k) for k in scales]
+        each = sum(p.pairs for p in plans)
         runs = {way: (partial(sample, m, images.new_zeros(1, *images.shape[1:]) + seed_noise([0], images.shape[1:]).to(images), len(scales)),
                       each*len(m.images)) for way, m in machines.items()}
-        bound = sum(bound_ns(m.plan(k), images.shape[1:], self.best)*m.plan(k).pairs for k in scales)/each
+        bound = sum(bound_ns(p, images.shape[1:], self.best)*p.pairs for p in plans)/each
         return compare_ways('schedule', runs, 1, C=images.shape[1], side=images.shape[-1], n=len(images), bound_ns=bound)
 
     def growth(self, images, photo, sizes, k=5, t=.3):
