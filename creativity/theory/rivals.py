@@ -296,6 +296,7 @@ def low_passed(
     width: float,  # standard deviation of the blur, in pixels
 ) -> Tensor:  # the same shape and dtype
     "Images blurred by a Gaussian that wraps at the border."
+    if not x.numel(): return x.clone()  # no image: some FFTs refuse that
     H, W = x.shape[-2:]
     u, v = torch.fft.fftfreq(H)[:, None], torch.fft.rfftfreq(W)
     keep = torch.exp(-2*(torch.pi*width)**2*(u**2 + v**2)).to(x)
