@@ -51,9 +51,12 @@ def test_the_other_baselines_agree_with_their_machines(shape):
     data = torch.rand(13, *shape, generator=torch.Generator().manual_seed(0))*2 - 1
     x, t = data[:1] + seed_noise([1], shape), .6
     a, sigma = SCHEDULE.a(t).item(), SCHEDULE.sigma(t).item()
-    for out, machine in ((textbook_els(x[0], data, a, sigma, 5, batch=5), ELSMachine(data, wrapped=False)),
-                         (textbook_ls(x[0], data, a, sigma, 5, batch=5), LSMachine(data)), (textbook_is(x[0], data, a, sigma), ISMachine(data))):
-        torch.testing.assert_close(out, machine.denoise(x, t, k=5)[0], atol=1e-4, rtol=0)
+    pairs = (
+        (textbook_els(x[0], data, a, sigma, 5, batch=5), ELSMachine(data, scales=5, wrapped=False)),
+        (textbook_ls(x[0], data, a, sigma, 5, batch=5), LSMachine(data, scales=5)),
+        (textbook_is(x[0], data, a, sigma), ISMachine(data)))
+    for out, machine in pairs:
+        torch.testing.assert_close(out, machine.denoise(x, t)[0], atol=1e-4, rtol=0)
 
 
 def test_the_bound_grows_with_the_differences_around_a_window():
