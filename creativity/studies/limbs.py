@@ -20,7 +20,6 @@ from tqdm import tqdm
 from ..data.find import load
 from ..data.images import to_uint8
 from ..diffusion import Denoiser, sample, samples, seed_noise
-from ..machines.mix import with_scales
 from ..machines.whole import ISMachine
 from ..machines.widths import calibrated_scales
 from ..machines.windows import BBELSMachine, LSMachine, Machine
@@ -112,7 +111,7 @@ def make_seed(
     x = state_at(machine, noise, steps, late, label)
     made = {'network': sample(network, noise, steps, label, progress=False), 'IS': sample(ideal, noise, steps, progress=False)}
     for name, k in {'machine': machine.scales, **{f'k={k}': k for k in widths}}.items():
-        made[name] = sample(with_scales(machine, k), x, late, label, start=late/steps, progress=False)
+        made[name] = sample(machine.with_scales(k), x, late, label, start=late/steps, progress=False)
     return {name: y[0].clamp(-1, 1) for name, y in made.items()}
 
 # %% ../../nbs/studies/limbs.ipynb #706345f3
@@ -124,7 +123,7 @@ def whole_flows(
     "What other machines make of the seeds from the same images: LS, as local but told the place; and bbELS with wide windows throughout."
     (_, machine, label), g = study_pair(images, garment), garments[garment]
     flows = {'LS': LSMachine(machine.images, torch.full((images,), label), machine.schedule, machine.scales)}
-    if g.least: flows[f'k≥{g.least}'] = with_scales(machine, [max(k, g.least) for k in machine.scales])
+    if g.least: flows[f'k≥{g.least}'] = machine.with_scales([max(k, g.least) for k in machine.scales])
     return {n: to_uint8(sample(m, seeds, 20, label, batch_size=20))[:, 0].numpy() for n, m in flows.items()}
 
 # %% ../../nbs/studies/limbs.ipynb #e7cdd3e2
@@ -210,5 +209,5 @@ def influence(
     a, b = state_at(machine, seed_noise([seed, seed + 1], machine.shape), steps, late, label).split(1)
     half = a.shape[3]//2
     pair = torch.cat([a, torch.cat([a[..., :half], b[..., half:]], 3)])
-    ends = [sample(with_scales(machine, k), pair, late, label, start=late/steps, progress=False) for k in widths]
+    ends = [sample(machine.with_scales(k), pair, late, label, start=late/steps, progress=False) for k in widths]
     return np.stack([(y[1] - y[0]).abs().mean((0, 1))[:half].flip(0).numpy() for y in ends])

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from ..data.find import load
 from ..diffusion import add_noise, sample, seed_noise
-from ..machines.mix import with_scales
 from ..machines.widths import calibrated_scales, scale_at
 from ..machines.windows import BBELSMachine, Machine
 from ..measure.provenance import nearest_image
@@ -90,7 +89,7 @@ def flow_facts(
     noise = seed_noise(range(seeds), machine.shape)
     target, flows = sample(network, noise, steps, int(d.y[0])), {}
     for name, k in flow_scales(machine, query, steps).items():
-        x = sample(with_scales(machine, k), noise, steps)
+        x = sample(machine.with_scales(k), noise, steps)
         flows[name] = dict(scales=k, r=pearson(x, target).tolist(), nearest=nearest_image(x, machine.images)[0].tolist())
     return dict(network_nearest=nearest_image(target, machine.images)[0].tolist(), flows=flows)
 
