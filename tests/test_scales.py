@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from creativity.data.find import load
-from creativity.diffusion import CosineSchedule, LinearSchedule, seed_noise
+from creativity.diffusion import CosineSchedule, LinearSchedule, add_noise, seed_noise
 from creativity.machines.whole import ISMachine
 from creativity.machines.widths import calibrated_networks, calibrated_scales, read_calibration
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
@@ -21,6 +21,8 @@ from creativity.measure.receptive import field_times, mass_width, receptive_fiel
 from creativity.metrics import cosine
 from creativity.networks.card import load_network, stored_cards
 from creativity.networks.wrap import from_noise
+from creativity.theory.equivariance import bbels_belief
+from creativity.theory.locality import local_belief
 
 S = CosineSchedule()
 DATA = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))*2 - 1
@@ -153,8 +155,25 @@ def test_receptive_field_without_images_and_its_errors():
     r = receptive_field(load_network('fashion_mnist-resnet'), .5, 2)
     assert r.maps.shape == (2, 32, 32)
     assert 3 <= r.width <= 17
-    with pytest.raises(ValueError, match='no gradient'): receptive_field(BBELSMachine(DATA, scales=3), .5, DATA[:1])
+    frozen = from_noise(lambda x, t, label: x.detach(), S, shape=(1, 8, 8))
+    with pytest.raises(ValueError, match='no gradient'): receptive_field(frozen, .5, DATA[:1])
     with pytest.raises(ValueError, match='t must lie'): receptive_field(load_network('fashion_mnist-resnet'), 2., 1)
+
+
+@pytest.mark.parametrize(('kind', 'belief'), [(LSMachine, local_belief), (BBELSMachine, bbels_belief)])
+def test_receptive_field_of_a_machine_is_that_of_its_definition(kind, belief):
+    t, k, x0 = .6, 3, DATA[:2]
+    a, sigma = S.a(t).item(), S.sigma(t).item()
+    found = receptive_field(kind(DATA, scales=k), t, x0).maps
+    for noisy, one in zip(add_noise(x0, seed_noise(range(2), x0.shape[1:]), t, S), found, strict=True):
+        y = noisy.double().requires_grad_()
+        noise = (y - a*belief(y, DATA, a, sigma, k).mean)/sigma
+        wanted = torch.autograd.grad(noise[0, 4, 4], y)[0].abs().sum(0)
+        wanted[4, 4] = 0
+        torch.testing.assert_close(one.double(), wanted, atol=1e-5, rtol=1e-3)
+        assert one.amax() > 1e-2
+        one[3:6, 3:6] = 0
+        assert not one.any()
 
 
 def test_mass_width():
