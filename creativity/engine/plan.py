@@ -105,12 +105,30 @@ class Plan:
         return int(((s[:, 3] - s[:, 2])*(s[:, 5] - s[:, 4])).sum())
 
 # %% ../../nbs/library/engine/plan.ipynb #3d70d36a
+def _stretches(
+    places: Tensor, # [I] as from `wrap_index`
+) -> list[tuple[int, int]]: # first row and how many; −1: so many rows that are not there
+    "Rows that follow each other, as stretches."
+    found: list[tuple[int, int]] = []
+    for row in places.tolist():
+        first, n = found[-1] if found else (row, 0)
+        goes_on = row == (-1 if first < 0 else first + n)
+        if goes_on and found: found[-1] = first, n + 1
+        else: found.append((row, 1))
+    return found
+
+# %% ../../nbs/library/engine/plan.ipynb #8d5bd7c8
+def _continued(x, dim, places):
+    "An image continued along one axis."
+    gone = lambda n: x.new_zeros(*x.shape[:dim], n, *x.shape[dim + 1:])
+    parts = [gone(n) if first < 0 else x.narrow(dim, first, n) for first, n in _stretches(places)]
+    return torch.cat(parts, dim)
+
+# %% ../../nbs/library/engine/plan.ipynb #bd5ec5a5
 def pad(
     x: Tensor, # [C,H,W,...] image, anything behind
-    rows: Tensor, # [I] which row stands where, −1 for none
+    rows: Tensor, # [I] which row stands where, −1 for none; on the CPU
     cols: Tensor, # [J]
 ) -> Tensor: # [C,I,J,...], 0 where there is none
     "Continue an image past its border."
-    y = x[:, rows.clamp(min=0)][:, :, cols.clamp(min=0)]
-    gone = ((rows < 0)[:, None] | (cols < 0)).to(x.device)
-    return y.masked_fill_(gone.reshape(1, *gone.shape, *[1]*(x.ndim - 3)), 0) if gone.any() else y
+    return _continued(_continued(x, 1, rows), 2, cols)
