@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['higher_is_better', 'cosine', 'pearson', 'mean_squared_error', 'determination', 'scores', 'bootstrap_interval',
-           'skill', 'skill_interval', 'PairedTest', 'paired_test', 'holm', 'wilson', 'contingency', 'kappa',
-           'kappa_interval']
+           'skill', 'skill_interval', 'paired_test', 'holm', 'wilson', 'contingency', 'kappa', 'kappa_interval']
 
 # %% ../nbs/library/metrics.ipynb #aac17122
 from collections.abc import Sequence

@@ -2,11 +2,11 @@
 """Build the documentation site into _docs, without Quarto.
 
   tools/docs.py            process the notebooks as nbdev does, render them with smalldocs
-  tools/docs.py --check    build, then fail on every internal link, anchor or picture that leads nowhere
-  tools/docs.py --sidebar  write the navigation, nbs/sidebar.yml, and nothing else: what `nbdev_docs` needs before it runs
+  tools/docs.py --check    build, then fail on links, anchors and pictures that lead nowhere
+  tools/docs.py --sidebar  write the navigation, nbs/sidebar.yml, which `nbdev_docs` needs
 
-The deployed site is rendered by Quarto (`nbdev_docs`) from the same processed notebooks. Where the browser check's
-tools are installed, KaTeX is taken from there, and the site shows its equations offline too.
+The deployed site is rendered by Quarto (`nbdev_docs`) from the same processed notebooks. Where the
+browser check's tools are installed, KaTeX is taken from there: equations show offline too.
 """
 import argparse
 import os
@@ -17,44 +17,90 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from house import FLOORS, modules, notebooks, public
+
 ROOT = Path(__file__).resolve().parent.parent
 STAGE, SITE = ROOT/'.cache'/'site', ROOT/'_docs'
 KATEX = ROOT/'.cache'/'browser'/'node_modules'/'katex'/'dist'
-NUMBERED = re.compile(r'((?:\]\(|href=\\?["\'])(?!\w+:)(?:[\w.-]+/)*)\d+[a-zA-Z0-9]*_(\w+\.ipynb)')   # links to notebooks
-PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')       # not part of the site, but their links must hold too
-# The library in reading order: a page, or a group of pages with the folder that they lie in ('' is `library` itself).
-LIBRARY = [('Data', 'data'), 'library/diffusion.ipynb', ('Machines', 'machines'), ('Networks', 'networks'), ('Measuring', 'measure'),
-           ('Applications', 'app'), ('Engine', 'engine'), ('Foundations', '')]
+# Links to notebooks, in Markdown and in HTML, whose file names start with a number.
+LINK_START = r'(?:\]\(|href=\\?["\'])(?!\w+:)'
+NUMBERED = re.compile(rf'({LINK_START}(?:[\w.-]+/)*)\d+[a-zA-Z0-9]*_(\w+\.ipynb)')
+# Not part of the site, but their links must hold too.
+PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')
+# The library in reading order: a page, or a group of pages with the folder that they lie in
+# ('' is `library` itself).
+LIBRARY = [
+    ('Data', 'data'),
+    'library/diffusion.ipynb',
+    ('Machines', 'machines'),
+    ('Networks', 'networks'),
+    ('Measuring', 'measure'),
+    ('Applications', 'app'),
+    ('Engine', 'engine'),
+    ('Foundations', ''),
+]
+
+
+def height(page):
+    "A page's place in the order of the modules; what has no floor stands first."
+    name = page.removesuffix('.ipynb').removeprefix('library/').replace('/', '.')
+    return FLOORS.index(name) if name in FLOORS else -1
+
+
+def library_entry(item, pages):
+    "An item of `LIBRARY` for the navigation: a page, or a group with its pages from the ground up."
+    if isinstance(item, str): return item
+    title, folder = item
+    inside = below(pages, f'library/{folder}'.rstrip('/'))
+    alone = [page for page in LIBRARY if isinstance(page, str)]
+    return {'section': title, 'contents': [p for p in sorted(inside, key=height) if p not in alone]}
+
+
+def below(pages, folder):
+    "The pages that lie in this very folder, by name."
+    return sorted(p for p in pages if posixpath.dirname(p) == folder)
 
 
 def navigation(nbs):
     "The notebooks under `nbs` in reading order, as Quarto's sidebar: Course, Library, Studies."
-    from house import FLOORS
-    files = [str(f.relative_to(nbs)) for f in nbs.rglob('*.ipynb') if not any(s[0] in '._' for s in f.relative_to(nbs).parts)]
-    below = lambda folder: sorted(f for f in files if posixpath.dirname(f) == folder)
-    def height(f):
-        name = f.removesuffix('.ipynb').removeprefix('library/').replace('/', '.')
-        return FLOORS.index(name) if name in FLOORS else -1
-    def entry(item):
-        if isinstance(item, str): return item
-        title, folder = item
-        pages = sorted(below(f'library/{folder}'.rstrip('/')), key=height)
-        return {'section': title, 'contents': [p for p in pages if p not in LIBRARY]}
-    groups = {'Course': below('course'), 'Library': [entry(i) for i in LIBRARY], 'Studies': sorted(below('studies'), key=height)}
-    return ['index.ipynb', *({'section': title, 'contents': c} for title, c in groups.items())]
+    pages = [p.relative_to(nbs).as_posix() for p in notebooks(nbs.parent)]
+    groups = {
+        'Course': below(pages, 'course'),
+        'Library': [library_entry(item, pages) for item in LIBRARY],
+        'Studies': sorted(below(pages, 'studies'), key=height),
+    }
+    return ['index.ipynb', *({'section': s, 'contents': c} for s, c in groups.items())]
 
 
 def sidebar():
     "Write nbs/sidebar.yml, which Quarto and smalldocs read."
     import yaml
     contents = {'website': {'sidebar': {'contents': navigation(ROOT/'nbs')}}}
-    (ROOT/'nbs'/'sidebar.yml').write_text(yaml.safe_dump(contents, sort_keys=False), encoding='utf-8')
+    text = yaml.safe_dump(contents, sort_keys=False)
+    (ROOT/'nbs'/'sidebar.yml').write_text(text, encoding='utf-8')
 
 
 def unnumbered(path):
     "A notebook's path under the name of its page: `course/03_ideal.ipynb` is `course/ideal.ipynb`."
     head, tail = posixpath.split(path)
     return posixpath.join(head, re.sub(r'^\d+[a-zA-Z0-9]*_', '', tail))
+
+
+def unshown():
+    "The index's links to names that no page shows, because their modules keep them to themselves."
+    from creativity._modidx import d
+    paths = modules(ROOT/'creativity')
+    for module, symbols in d['syms'].items():
+        inside = module.removeprefix('creativity.')
+        shown = public(paths[inside]) if inside in paths else []
+        for symbol, (link, _) in symbols.items():
+            if symbol.removeprefix(f'{module}.').split('.')[0] not in shown: yield link
+
+
+def rename(entry):
+    "An entry of the navigation under the names of its pages."
+    if isinstance(entry, str): return unnumbered(entry)
+    return entry | {'contents': [rename(e) for e in entry['contents']]}
 
 
 def stage(cfg):
@@ -66,14 +112,18 @@ def stage(cfg):
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree(proc, STAGE, ignore=shutil.ignore_patterns('_docs'))
     home = f'{cfg.doc_host}{cfg.doc_baseurl}'.rstrip('/') + '/'
+    pageless = [f'{home}{link})' for link in unshown()]
     for f in list(STAGE.rglob('*.ipynb')):
         name = f.relative_to(STAGE).as_posix()
-        text = NUMBERED.sub(r'\1\2', f.read_text(encoding='utf-8')).replace(home, '../'*name.count('/') or './')
+        text = f.read_text(encoding='utf-8')
+        # a name that its page does not show links to the page itself
+        for link in pageless: text = text.replace(link, link.split('#')[0] + ')')
+        text = NUMBERED.sub(r'\1\2', text).replace(home, '../'*name.count('/') or './')
         f.unlink()
         (STAGE/unnumbered(name)).write_text(text, encoding='utf-8')
-    rename = lambda c: unnumbered(c) if isinstance(c, str) else c | {'contents': [rename(x) for x in c['contents']]}
     nav = yaml.safe_load((STAGE/'sidebar.yml').read_text(encoding='utf-8'))
-    nav['website']['sidebar']['contents'] = [rename(c) for c in nav['website']['sidebar']['contents']]
+    in_bar = nav['website']['sidebar']
+    in_bar['contents'] = [rename(c) for c in in_bar['contents']]
     (STAGE/'sidebar.yml').write_text(yaml.safe_dump(nav, sort_keys=False), encoding='utf-8')
 
 
@@ -89,14 +139,16 @@ def build(cfg):
 
 
 def offline():
-    "Let the site load nothing from elsewhere: no web fonts, and KaTeX from a copy where there is one."
+    "Let the site load nothing from elsewhere: no web fonts, KaTeX from a copy if there is one."
     for f in (SITE/'site_libs'/'themes').rglob('*.css'):
-        f.write_text(re.sub(r'@import url\(.?https?:[^)]*\);?', '', f.read_text(encoding='utf-8')), encoding='utf-8')
+        css = f.read_text(encoding='utf-8')
+        f.write_text(re.sub(r'@import url\(.?https?:[^)]*\);?', '', css), encoding='utf-8')
     if not KATEX.is_dir(): return
     shutil.copytree(KATEX, SITE/'site_libs'/'katex')
     for f in SITE.rglob('*.html'):
         html, up = f.read_text(encoding='utf-8'), '../'*(len(f.relative_to(SITE).parts) - 1)
-        f.write_text(re.sub(r'https://[^"]+/katex@[\d.]+/dist', f'{up}site_libs/katex', html), encoding='utf-8')
+        local = re.sub(r'https://[^"]+/katex@[\d.]+/dist', f'{up}site_libs/katex', html)
+        f.write_text(local, encoding='utf-8')
 
 
 class Page(HTMLParser):
@@ -126,11 +178,20 @@ def read(path):
 def leads(link, page, pages, cfg):
     "Whether a link on `page` leads to something: other sites are taken on trust."
     if link.startswith(('data:', 'mailto:', 'javascript:')): return True
-    url, source, home = urlsplit(link), f'{cfg.git_url}/blob/{cfg.branch}/', f'{cfg.doc_host}{cfg.doc_baseurl}/'
-    if link.startswith(source): return (ROOT/unquote(urlsplit(link[len(source):]).path)).is_file()
-    if link.startswith(home): url, page = urlsplit(link[len(home):] or 'index.html'), SITE/'index.html'
+    source, home = f'{cfg.git_url}/blob/{cfg.branch}/', f'{cfg.doc_host}{cfg.doc_baseurl}/'
+    if link.startswith(source):
+        return (ROOT/unquote(urlsplit(link[len(source):]).path)).is_file()
+    url = urlsplit(link)
+    if link.startswith(home):
+        url, page = urlsplit(link[len(home):] or 'index.html'), SITE/'index.html'
     elif url.scheme or url.netloc: return True
-    if not link or url.path.startswith('/'): return False           # the site lives below a base path
+    # the site lives below a base path, so that a path from the root leads out of it
+    if not link or url.path.startswith('/'): return False
+    return leads_inside(url, page, pages)
+
+
+def leads_inside(url, page, pages):
+    "Whether a relative link leads to a file of the site, or of the project, and an anchor in it."
     top = SITE if SITE in page.parents else ROOT
     file = (page.parent/unquote(url.path)).resolve() if url.path else page
     if file.is_dir() and top == SITE: file /= 'index.html'
@@ -143,11 +204,13 @@ def dead(files, cfg):
     pages = {f: read(f) for f in files}
     for f, page in pages.items():
         for link in dict.fromkeys(page.links):
-            if not leads(link, f, pages, cfg): yield f'{f.relative_to(ROOT)}: {link or "an empty link"}'
+            if leads(link, f, pages, cfg): continue
+            yield f'{f.relative_to(ROOT)}: {link or "an empty link"}'
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     p.add_argument('--check', action='store_true', help='fail on dead links, anchors and pictures')
     p.add_argument('--sidebar', action='store_true', help='write nbs/sidebar.yml only')
     a = p.parse_args()

@@ -4,7 +4,7 @@
   tools/house.py                    this checkout, as a table
   tools/house.py OLD . --mypy       two checkouts side by side, with the errors that mypy finds
 
-The order of the modules from the ground up, `FLOORS`, is here; the tests and the site's navigation read it.
+The order of the modules from the ground up, `FLOORS`, is here; tests and navigation read it.
 """
 import argparse
 import ast
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# From the ground up: a module imports only from rows above its own, and inside a row only from the left.
+# From the ground up: a module imports only from what stands before it, above or on its left.
 ROWS = """
 errors
 files
@@ -25,15 +25,19 @@ metrics
 diffusion
 data.images data.sets data.own data.show data.store data.disk data.find
 theory.ideal theory.locality theory.equivariance theory.rivals
-engine.lanes engine.plan engine.sums engine.margins engine.sweep engine.flash engine.stream engine.second
-machines.widths machines.windows machines.whole machines.named machines.rivals machines.mix machines.bounded machines.shared
+engine.lanes engine.plan engine.sums engine.margins
+engine.sweep engine.flash engine.stream engine.second
+machines.widths machines.windows machines.whole machines.named
+machines.rivals machines.mix machines.bounded machines.shared
 networks.architectures networks.wrap networks.card networks.train networks.diffusers
-measure.receptive measure.place measure.provenance measure.limbs measure.pair measure.calibrate measure.nulls measure.onestep measure.compare measure.audit
+measure.receptive measure.place measure.provenance measure.limbs measure.pair
+measure.calibrate measure.nulls measure.onestep measure.compare measure.audit
 studies.command
 app.explorer app.demo app.page app.course app.terminal app.cli
 """
 FLOORS = ROWS.split()
-STUDIES = FLOORS.index('studies.command')        # all other studies stand just above it, on one floor
+# All other studies stand just above this one, on one floor.
+STUDIES = FLOORS.index('studies.command')
 
 
 def floor(module):
@@ -43,7 +47,7 @@ def floor(module):
 
 
 def modules(package):
-    "The modules of a package: {dotted name below the package: path}; generated `_` files are left out."
+    "The modules of a package: {name below the package: path}; generated `_` files are left out."
     paths = sorted(p for p in package.rglob('*.py') if not p.name.startswith('_'))
     return {'.'.join(p.relative_to(package).with_suffix('').parts): p for p in paths}
 
@@ -51,23 +55,28 @@ def modules(package):
 def imports(name, path, known):
     "The modules of the package that a module imports, wherever in its text: {module: names}."
     package, found = path.parents[name.count('.')].name, {}
+    for base, names in import_statements(name, path, package):
+        if base != package and not base.startswith(package + '.'): continue
+        inside = base[len(package) + 1:]
+        if inside in known:
+            found.setdefault(inside, set()).update(names)
+            continue
+        # from creativity.engine import plan
+        for n in names:
+            whole = f'{inside}.{n}'.lstrip('.')
+            if whole in known: found.setdefault(whole, set())
+    return found
+
+
+def import_statements(name, path, package):
+    "Every import of a module, relative ones spelt out: (module, names taken from it)."
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
-            bases = [(a.name, ()) for a in node.names]
-        elif isinstance(node, ast.ImportFrom):
+            for a in node.names: yield a.name, ()
+        if isinstance(node, ast.ImportFrom):
             above = [package, *name.split('.')][:-node.level] if node.level else []
-            base = '.'.join([*above, *([node.module] if node.module else [])])
-            bases = [(base, tuple(a.name for a in node.names))]
-        else: continue
-        for base, names in bases:
-            if base != package and not base.startswith(package + '.'): continue
-            base = base[len(package) + 1:]
-            if base in known: found.setdefault(base, set()).update(names)
-            else:
-                for n in names:                  # from creativity.engine import plan
-                    whole = f'{base}.{n}'.lstrip('.')
-                    if whole in known: found.setdefault(whole, set())
-    return found
+            below = [node.module] if node.module else []
+            yield '.'.join(above + below), tuple(a.name for a in node.names)
 
 
 def arrows(package):
@@ -96,11 +105,12 @@ def public(path):
 
 
 def functions(path):
-    "Every function and method with its qualified name; a nested one belongs to the function around it."
+    "Every function and method by qualified name; a nested one belongs to the function around it."
     for node in ast.parse(path.read_text(encoding='utf-8')).body:
         if isinstance(node, ast.FunctionDef): yield node.name, node
         if isinstance(node, ast.ClassDef):
-            yield from ((f'{node.name}.{f.name}', f) for f in node.body if isinstance(f, ast.FunctionDef))
+            for f in node.body:
+                if isinstance(f, ast.FunctionDef): yield f'{node.name}.{f.name}', f
 
 
 def body_lines(function):
@@ -116,36 +126,49 @@ def parameters(function):
     return len([n for n in names if n not in ('self', 'cls')])
 
 
-def long_lines(path, limit=100):
-    "How many lines of a notebook's code or of a module are longer than `limit`; the generated `__all__` is left out."
-    if path.suffix == '.ipynb':
-        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
-        lines = [s for c in cells if c['cell_type'] == 'code' for s in ''.join(c['source']).splitlines()]
-        return sum(len(s) > limit for s in lines)
-    lines = path.read_text(encoding='utf-8').splitlines()
-    generated = set()
-    for node in ast.parse('\n'.join(lines)).body:
+def code_cells(notebook):
+    "The source of every cell of code in a notebook."
+    cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
+    return [''.join(c['source']) for c in cells if c['cell_type'] == 'code']
+
+
+def generated_lines(text):
+    "The lines of a module, from 0, that nbdev writes: `__all__` and the marks of its cells."
+    marks = {i for i, line in enumerate(text.splitlines()) if line.startswith('# %%')}
+    for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__all__':
-            generated |= set(range(node.lineno - 1, node.end_lineno))
-    return sum(len(s) > limit for i, s in enumerate(lines) if i not in generated and not s.startswith('# %%'))
+            marks |= set(range(node.lineno - 1, node.end_lineno))
+    return marks
+
+
+def long_lines(path, limit=100):
+    "How many lines of a notebook's code, or of a module, are longer than `limit`."
+    if path.suffix == '.ipynb':
+        lines = [line for cell in code_cells(path) for line in cell.splitlines()]
+    else:
+        text = path.read_text(encoding='utf-8')
+        generated = generated_lines(text)
+        lines = [line for i, line in enumerate(text.splitlines()) if i not in generated]
+    return sum(len(line) > limit for line in lines)
 
 
 def names_in(source):
-    "Every identifier in a piece of code: names, attributes, imported names. Magics and what does not parse have none."
+    "Every identifier in a piece of code: names, attributes, imports; none in what does not parse."
     try: nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError: return set()
-    found = {n.id for n in nodes if isinstance(n, ast.Name)} | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
-    return found | {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+    names = {n.id for n in nodes if isinstance(n, ast.Name)}
+    attributes = {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    imported = {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+    return names | attributes | imported
 
 
 def used_names(root):
-    "The identifiers in tests, in notebook cells that are not exported, and in what lessons, studies and applications import."
+    "What tests and cells that are not exported name, and what theory, studies and app import."
     found = set()
     for test in (root/'tests').glob('*.py'): found |= names_in(test.read_text(encoding='utf-8'))
     for notebook in notebooks(root):
-        for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells']:
-            text = ''.join(cell['source'])
-            if cell['cell_type'] == 'code' and not text.startswith('#| export'): found |= names_in(text)
+        for cell in code_cells(notebook):
+            if not cell.startswith('#| export'): found |= names_in(cell)
     known = modules(root/'creativity')
     for name, path in known.items():
         if not name.startswith(('theory.', 'studies.', 'app.')): continue
@@ -156,19 +179,21 @@ def used_names(root):
 def unused_names(root):
     "The public names that no test, lesson or study uses, as `module.name`."
     used = used_names(root)
-    return sorted(f'{m}.{n}' for m, path in modules(root/'creativity').items() for n in public(path) if n not in used)
+    paths = modules(root/'creativity')
+    return sorted(f'{m}.{n}' for m, path in paths.items() for n in public(path) if n not in used)
 
 
 def notebooks(root):
     "The notebooks of a checkout."
     nbs = root/'nbs'
-    return sorted(p for p in nbs.rglob('*.ipynb') if not any(s[0] in '._' for s in p.relative_to(nbs).parts))
+    is_ours = lambda p: not any(s[0] in '._' for s in p.relative_to(nbs).parts)
+    return sorted(p for p in nbs.rglob('*.ipynb') if is_ours(p))
 
 
 def mypy_errors(root):
-    "How many errors mypy finds in a checkout's package, signatures and bodies, without any allowance."
-    cmd = [sys.executable, '-m', 'mypy', '--no-incremental', '--config-file=', '--check-untyped-defs',
-           '--ignore-missing-imports', 'creativity']
+    "How many errors mypy finds in the package, signatures and bodies, without any allowance."
+    cmd = [sys.executable, '-m', 'mypy', '--no-incremental', '--config-file=',
+           '--check-untyped-defs', '--ignore-missing-imports', 'creativity']
     out = subprocess.run(cmd, cwd=root, capture_output=True, text=True).stdout
     return sum(': error:' in s for s in out.splitlines())
 
@@ -177,7 +202,9 @@ def measure(root, mypy=False):
     "The table's column for one checkout."
     package = root/'creativity'
     paths = modules(package)
-    bodies = sorted(body_lines(f) for p in paths.values() for _, f in functions(p))
+    all_functions = [f for p in paths.values() for _, f in functions(p)]
+    bodies = sorted(map(body_lines, all_functions))
+    twentieths = statistics.quantiles(bodies, n=20, method='inclusive')
     found = {
         'modules': len(paths),
         'floors': len({floor(m) for m in paths} - {None}),
@@ -188,20 +215,28 @@ def measure(root, mypy=False):
         'lines of code over 100, notebooks': sum(map(long_lines, notebooks(root))),
         'lines over 100, modules': sum(map(long_lines, paths.values())),
         'longest function body': bodies[-1],
-        '95% of bodies have at most': round(statistics.quantiles(bodies, n=20, method='inclusive')[-1]),
-        'most parameters': max(parameters(f) for p in paths.values() for _, f in functions(p)),
+        '95% of bodies have at most': round(twentieths[-1]),
+        'most parameters': max(map(parameters, all_functions)),
     }
     return found | ({'errors of mypy': mypy_errors(root)} if mypy else {})
 
 
+def table(roots, columns):
+    "A row for everything that is measured, a column for every checkout, as Markdown."
+    yield '| | ' + ' | '.join(r.resolve().name for r in roots) + ' |'
+    yield '|---' + '|---:'*len(columns) + '|'
+    for row in columns[0]: yield f'| {row} | ' + ' | '.join(str(c[row]) for c in columns) + ' |'
+
+
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('roots', nargs='*', type=Path, default=[ROOT], help='checkouts to measure (this one)')
+    as_written = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    p.add_argument(
+        'roots', nargs='*', type=Path, default=[ROOT], help='checkouts to measure (this one)')
     p.add_argument('--mypy', action='store_true', help='count the errors that mypy finds too')
     a = p.parse_args()
     columns = [measure(r.resolve(), a.mypy) for r in a.roots]
-    print('| | ' + ' | '.join(r.resolve().name for r in a.roots) + ' |\n|---' + '|---:'*len(columns) + '|')
-    for row in columns[0]: print(f'| {row} | ' + ' | '.join(str(c[row]) for c in columns) + ' |')
+    print(*table(a.roots, columns), sep='\n')
     for v in violations(a.roots[-1].resolve()/'creativity'): print(v)
 
 

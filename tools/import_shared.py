@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Bring full image sets from a shared folder into the cache, so that load(NAME, full=True) finds them.
+"""Bring full image sets from a folder into the cache, so that load(NAME, full=True) finds them.
 
-The folder holds NAME_train.npz or NAME_train.packed.npz (and _test), their SHA256SUMS, and imgpack.py for packed ones.
-Every file is checked against SHA256SUMS before it is read, and written whole or not at all.
+The folder holds NAME_train.npz or NAME_train.packed.npz (and _test), their SHA256SUMS, and
+imgpack.py for packed ones. Every file is checked against SHA256SUMS before it is read, and written
+whole or not at all.
 
   CREATIVITY_DATA=~/data python tools/import_shared.py ../shared/data
   python tools/import_shared.py ../shared/data --only mnist cifar10
@@ -18,13 +19,15 @@ from tqdm import tqdm
 
 from creativity.data.sets import cache_dir, set_name, write_npz
 
+IMAGE_SET = re.compile(r'\w+_(train|test)(\.packed)?\.npz')
+
 
 def checked(folder):
     "The files of the folder that are image sets, each with the checksum it must have."
     sums = folder/'SHA256SUMS'
     if not sums.is_file(): raise SystemExit(f'{sums} is missing: {folder} is no shared data folder')
     rows = [line.split() for line in sums.read_text().splitlines() if line.strip()]
-    return {folder/name: sha for sha, name in rows if re.fullmatch(r'\w+_(train|test)(\.packed)?\.npz', name)}
+    return {folder/name: sha for sha, name in rows if IMAGE_SET.fullmatch(name)}
 
 
 def read(path, sha):
@@ -47,13 +50,18 @@ def target(path):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     p.add_argument('folder', type=Path, help='the shared data folder')
-    p.add_argument('--only', nargs='+', metavar='NAME', help='some sets only, e.g. mnist fashion_mnist')
+    p.add_argument('--only', nargs='+', metavar='NAME', help='some sets, e.g. mnist fashion_mnist')
     a = p.parse_args()
-    jobs = {path: sha for path, sha in checked(a.folder).items()
-            if not a.only or target(path)[0] in map(set_name, a.only)}
-    if not jobs: raise SystemExit(f'nothing to import: {a.folder} holds no {" or ".join(a.only or ["image set"])}')
+    jobs = checked(a.folder)
+    if a.only:
+        wanted = [set_name(n) for n in a.only]
+        jobs = {path: sha for path, sha in jobs.items() if target(path)[0] in wanted}
+    if not jobs:
+        missing = ' or '.join(a.only or ['image set'])
+        raise SystemExit(f'nothing to import: {a.folder} holds no {missing}')
     with tqdm(jobs.items(), unit='file') as bar:
         for path, sha in bar:
             bar.set_description(path.name)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Make the subsets that the package ships from the full sets in the cache.
 
-The rule: the first n images of each class, in official order. They are laid out as one mosaic, ten images wide:
-column = class, rows in official order. It is stored as lossless WebP, so any picture viewer shows what is in it.
+The rule: the first n images of each class, in official order. They are laid out as one mosaic, ten
+images wide: column = class, rows in official order. It is stored as lossless WebP, so any picture
+viewer shows what is in it.
 
   python tools/make_subsets.py             write creativity/assets/data/*.webp
   python tools/make_subsets.py --check     compare the shipped pixels with the full sets instead
@@ -18,8 +19,12 @@ from creativity.data.sets import read_full, read_subset
 from creativity.files import write_atomic
 
 ASSETS = Path(__file__).resolve().parent.parent/'creativity'/'assets'/'data'
-PER_CLASS = dict(
-    mnist=dict(train=500, test=50), fashion_mnist=dict(train=500, test=50), cifar10=dict(train=200, test=30))
+PER_CLASS = {
+    'mnist': {'train': 500, 'test': 50},
+    'fashion_mnist': {'train': 500, 'test': 50},
+    'cifar10': {'train': 200, 'test': 30},
+}
+LOSSLESS = {'lossless': True, 'quality': 100, 'method': 6, 'exact': True}
 
 
 def subset(name, split):
@@ -39,20 +44,22 @@ def as_mosaic(images):
 def make(name, split):
     "Write one file; its path."
     images, labels = subset(name, split)
-    if (labels != np.arange(len(labels)) % 10).any(): raise SystemExit(f'{name} {split}: a class has too few images')
-    im = Image.fromarray(as_mosaic(images))
-    return write_atomic(ASSETS/f'{name}_{split}.webp',
-                        lambda f: im.save(f, 'webp', lossless=True, quality=100, method=6, exact=True))
+    in_turn = np.arange(len(labels)) % 10
+    if (labels != in_turn).any(): raise SystemExit(f'{name} {split}: a class has too few images')
+    mosaic = Image.fromarray(as_mosaic(images))
+    return write_atomic(ASSETS/f'{name}_{split}.webp', lambda f: mosaic.save(f, 'webp', **LOSSLESS))
 
 
 def check(name, split):
     "Stop unless the shipped pixels and labels are those of the full set."
     full, shipped = subset(name, split), read_subset(name, split)
-    if not all(map(np.array_equal, full, shipped)): raise SystemExit(f'{name} {split}: differs from the full set')
+    if not all(map(np.array_equal, full, shipped)):
+        raise SystemExit(f'{name} {split}: differs from the full set')
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     p.add_argument('--check', action='store_true', help='write nothing, only compare')
     a = p.parse_args()
     for name, counts in PER_CLASS.items():

@@ -23,14 +23,17 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1' if 'check' in sys.argv[1:2] else '2')
 ROOT = Path(__file__).resolve().parent.parent
 NBS, TEXT = ROOT/'nbs', ROOT/'.text'
-VOLATILE = re.compile(r'^#\|\s*volatile', re.M)     # cells that show times or memory of this machine
-SKIPPED = re.compile(r'^#\|\s*(slow|gpu|eval:\s*false)|nbdev_export\(\)', re.M)      # not executed; outputs kept
-OPTS = dict(cell_metadata_filter='-all', notebook_metadata_filter='-all')
+# Cells that show times or memory of this machine.
+VOLATILE = re.compile(r'^#\|\s*volatile', re.M)
+# Cells that are not executed here; their outputs are kept.
+SKIPPED = re.compile(r'^#\|\s*(slow|gpu|eval:\s*false)|nbdev_export\(\)', re.M)
+OPTS = {'cell_metadata_filter': '-all', 'notebook_metadata_filter': '-all'}
 
 
 def notebooks(names=()):
-    "The paths of the named notebooks (the end of a path, with or without suffix), of all when none is named."
-    everything = sorted(p for p in NBS.rglob('*.ipynb') if not any(s[0] in '._' for s in p.relative_to(NBS).parts))
+    "The named notebooks (by the end of a path, with or without suffix); all when none is named."
+    is_ours = lambda p: not any(s[0] in '._' for s in p.relative_to(NBS).parts)
+    everything = sorted(p for p in NBS.rglob('*.ipynb') if is_ours(p))
     return [one(n, everything) for n in names] if names else everything
 
 
@@ -39,7 +42,8 @@ def one(name, everything):
     want = tuple(Path(name.removesuffix('.ipynb').removeprefix('nbs/')).parts)
     found = [p for p in everything if p.relative_to(NBS).with_suffix('').parts[-len(want):] == want]
     exact = [p for p in found if len(p.relative_to(NBS).parts) == len(want)]
-    if len(found) > 1 and not exact: raise SystemExit(f'{name} could be {", ".join(map(show, found))}')
+    if len(found) > 1 and not exact:
+        raise SystemExit(f'{name} could be {", ".join(map(show, found))}')
     return (exact or found or [NBS.joinpath(*want).with_suffix('.ipynb')])[0]
 
 
@@ -56,10 +60,12 @@ def clean(nb):
 def new(nb):
     import nbformat
     if nb.exists(): raise SystemExit(f'{nb.name} exists already')
-    cells = [nbformat.v4.new_markdown_cell(f'# {nb.stem}\n\n> what the reader will be able to do')]
+    title = f'# {nb.stem}\n\n> what the reader will be able to do'
+    kernel = {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
     nb.parent.mkdir(parents=True, exist_ok=True)
-    kernel = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), nb)
+    empty = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell(title)], metadata={'kernelspec': kernel})
+    nbformat.write(empty, nb)
     clean(nb)
     edit(nb)
 
@@ -83,21 +89,22 @@ def save(nb):
 
 
 def execute(src, dest):
-    "Run `src` in its own folder, write it with its outputs to `dest`; raise the first error a cell gives."
+    "Run `src` in its own folder, write it with outputs to `dest`; stop at a cell's first error."
     from execnb.nbio import read_nb, write_nb
     from execnb.shell import CaptureShell
     os.chdir(src.parent)
     os.environ['IN_TEST'] = '1'
     shell = CaptureShell(src, mpl_format='png')
     nb = read_nb(src)
+    code = [c for c in nb.cells if c.cell_type == 'code']
     skip = lambda c: c.cell_type == 'code' and SKIPPED.search(c.source)
-    for c in nb.cells:
-        if c.cell_type == 'code' and not skip(c): c['outputs'] = []       # a cell that prints nothing leaves them as they are
+    for c in code:
+        # a cell that prints nothing would keep its old outputs
+        if not skip(c): c['outputs'] = []
     try: shell.run_all(nb, exc_stop=True, preproc=skip)
-    except BaseException: raise SystemExit(f'{src.name} failed\n' + shell.prettytb(fname=src)) from None
-    for c in nb.cells:
-        if c.cell_type == 'code':
-            c['outputs'] = [o for o in c.get('outputs', []) if o.get('name') != 'stderr']
+    except BaseException:
+        raise SystemExit(f'{src.name} failed\n' + shell.prettytb(fname=src)) from None
+    for c in code: c['outputs'] = [o for o in c.get('outputs', []) if o.get('name') != 'stderr']
     write_nb(nb, dest)
 
 
@@ -109,29 +116,44 @@ def run(nb):
 
 
 def run_all(nbs):
-    "Each in a process of its own, as `check` does it: settings of matplotlib that one notebook leaves behind change the next one's pictures."
+    """Each in a process of its own, as `check` does it.
+
+    Settings of matplotlib that one notebook leaves behind would change the next one's pictures."""
     with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool: list(pool.map(run, nbs))
 
 
 def pixels(b64):
     import numpy as np
     from PIL import Image
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(b64))).convert('RGB')).astype(float)/255
+    picture = Image.open(io.BytesIO(base64.b64decode(b64)))
+    return np.asarray(picture.convert('RGB')).astype(float)/255
 
 
 def differences(saved, fresh):
     "What differs between two notebooks' outputs: text exactly, pictures by RMS over 0.02."
     for a, b in zip(saved.cells, fresh.cells, strict=True):
-        if a.cell_type != 'code' or VOLATILE.search(''.join(a.source)): continue
-        oa, ob = a.get('outputs', []), b.get('outputs', [])
-        first = next(iter(''.join(a.source).strip().splitlines()), '')
-        if len(oa) != len(ob): yield f'{first}: {len(oa)} saved outputs, {len(ob)} fresh'; continue
-        for x, y in zip(oa, ob, strict=True):
-            dx, dy = x.get('data', {}), y.get('data', {})
-            if 'image/png' in dx or 'image/png' in dy:
-                if not same_picture(dx.get('image/png'), dy.get('image/png')): yield f'{first}: picture differs'
-            elif ''.join(x.get('text', dx.get('text/plain', ''))) != ''.join(y.get('text', dy.get('text/plain', ''))):
-                yield f'{first}: text differs'
+        source = ''.join(a.source)
+        if a.cell_type != 'code' or VOLATILE.search(source): continue
+        first = next(iter(source.strip().splitlines()), '')
+        old, new = a.get('outputs', []), b.get('outputs', [])
+        if len(old) != len(new):
+            yield f'{first}: {len(old)} saved outputs, {len(new)} fresh'
+            continue
+        for x, y in zip(old, new, strict=True):
+            said = difference(x, y)
+            if said: yield f'{first}: {said}'
+
+
+def difference(x, y):
+    "What differs between two outputs; None where nothing does."
+    pictures = [o.get('data', {}).get('image/png') for o in (x, y)]
+    if any(pictures): return None if same_picture(*pictures) else 'picture differs'
+    return None if text_of(x) == text_of(y) else 'text differs'
+
+
+def text_of(output):
+    "What an output prints."
+    return ''.join(output.get('text', output.get('data', {}).get('text/plain', '')))
 
 
 def same_picture(a, b):
@@ -157,16 +179,24 @@ def check_all(nbs, jobs):
     bad = 0
     with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as pool:
         for name, secs, diffs in pool.map(check, nbs):
-            print(f'{name}: {"fresh" if not diffs else "STALE"} ({secs:.0f} s)', *diffs, sep='\n  ', flush=True)
-            bad += bool(diffs)
+            verdict = 'STALE' if diffs else 'fresh'
+            print(f'{name}: {verdict} ({secs:.0f} s)', *diffs, sep='\n  ', flush=True)
+            if diffs: bad += 1
     if bad: raise SystemExit(f'{bad} notebook(s) with stale outputs: run tools/nb.py run NAME')
 
 
+EXPORT = '''
+from nbdev.clean import nbdev_clean
+from nbdev.doclinks import nbdev_export
+nbdev_export()
+nbdev_clean()
+'''
+
+
 def exported(folder):
-    "Export and clean everything in `folder`, a copy of the project: {path: text} of its modules and notebooks."
+    "Export and clean all in `folder`, a copy of the project: {path: text} of both kinds."
     import subprocess
-    code = 'from nbdev.doclinks import nbdev_export; from nbdev.clean import nbdev_clean; nbdev_export(); nbdev_clean()'
-    subprocess.run([sys.executable, '-c', code], cwd=folder, check=True)
+    subprocess.run([sys.executable, '-c', EXPORT], cwd=folder, check=True)
     return project(folder)
 
 
@@ -176,7 +206,7 @@ def project(folder):
 
 
 def sync():
-    "Compare modules and notebooks with what exporting and cleaning a scratch copy gives; nothing here is written."
+    "Compare modules and notebooks with what a scratch copy exports; nothing here is written."
     import shutil
     import tempfile
     have = project(ROOT)
@@ -188,12 +218,15 @@ def sync():
         for name in ('settings.ini', 'pyproject.toml'): shutil.copy(ROOT/name, tmp)
         want = exported(Path(tmp))
     bad = sorted(n for n in have.keys() | want.keys() if have.get(n) != want.get(n))
-    if bad: raise SystemExit('not what the notebooks export (run nbdev_export and nbdev_clean): ' + ', '.join(bad))
+    if bad:
+        advice = 'run nbdev_export and nbdev_clean'
+        raise SystemExit(f'not what the notebooks export ({advice}): ' + ', '.join(bad))
     print(f'{len(want)} files in sync')
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     p.add_argument('verb', choices='new edit save run check sync'.split())
     p.add_argument('names', nargs='*', help='notebooks, e.g. engine/plan; all when left out')
     p.add_argument('--jobs', type=int, default=2, help='processes for check (default 2)')

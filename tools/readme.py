@@ -13,7 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = 'index_files/figure-commonmark'
-LINK = re.compile(r'(\]\(|\b(?:src|href)=")(?![a-z]+:|[#/])([^)"\s]+)')     # relative targets of links and pictures
+# Relative targets of links and pictures.
+LINK = re.compile(r'(\]\(|\b(?:src|href)=")(?![a-z]+:|[#/])([^)"\s]+)')
 
 
 def options(cell):
@@ -24,7 +25,7 @@ def options(cell):
 
 
 def output(out, name, files):
-    "One saved output as Markdown; a picture goes into `files` under a name that starts with `name`."
+    "One saved output as Markdown; a picture goes into `files` under this name."
     data = out.get('data', {})
     if 'image/png' in data:
         files[name] = base64.b64decode(''.join(data['image/png']))
@@ -65,17 +66,29 @@ def readme():
     return {'README.md': ('\n\n'.join(blocks) + '\n').encode(), **files}
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--check', action='store_true', help='compare only; exit 1 when something is out of date')
-    check, want = p.parse_args().check, readme()
+def out_of_date(want):
+    "The files here that are not what the notebook gives, superfluous pictures too."
     have = {'README.md', *(str(f.relative_to(ROOT)) for f in (ROOT/FIGURES).glob('*'))}
-    stale = sorted(f for f in have | want.keys() if not (ROOT/f).is_file() or (ROOT/f).read_bytes() != want.get(f))
+    is_right = lambda f: (ROOT/f).is_file() and (ROOT/f).read_bytes() == want.get(f)
+    return sorted(f for f in have | want.keys() if not is_right(f))
+
+
+def bring_up_to_date(path, content):
+    "Write a file, or take it away when there is nothing to be in it."
+    if content is None: return path.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def main():
+    as_written = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    p.add_argument('--check', action='store_true', help='compare only; exit 1 when out of date')
+    check = p.parse_args().check
+    want = readme()
+    stale = out_of_date(want)
     if check and stale: raise SystemExit(f'out of date, run tools/readme.py: {", ".join(stale)}')
-    for f in stale if not check else []:
-        if f not in want: (ROOT/f).unlink(); continue
-        (ROOT/f).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT/f).write_bytes(want[f])
+    for f in stale: bring_up_to_date(ROOT/f, want.get(f))
     print('README.md is up to date' if not stale else f'wrote {", ".join(stale)}')
 
 

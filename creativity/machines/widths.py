@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Widths', 'Scales', 'scale_at', 'published_scales', 'scales_file', 'read_calibration', 'calibrated_scales',
-           'named_scales', 'whole_number', 'check_width', 'check_scales', 'calibrated_networks', 'read_widths']
+           'named_scales', 'read_widths']
 
 # %% ../../nbs/library/machines/widths.ipynb #3d6cab7d
 import json
