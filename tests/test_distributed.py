@@ -53,6 +53,7 @@ def test_on_disk_as_in_memory(tmp_path, kind, t, label):
     widths = {'k': 5} if kind.windowed else {}
     p, q = (m.belief(x, t, label=label, **widths) for m in (a, b))
     torch.testing.assert_close(p.mean, q.mean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(p.variance, q.variance, atol=1e-4, rtol=0)
     torch.testing.assert_close(p.entropy, q.entropy, atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(p.log_evidence, q.log_evidence, atol=2e-2, rtol=1e-5)
     clear = q.weight > .6
@@ -170,6 +171,7 @@ with ranks(60) as rank:
                 assert torch.allclose(b.entropy, c.entropy, atol=2e-3, rtol=1e-3), case
                 assert torch.allclose(b.log_evidence, c.log_evidence, atol=2e-2, rtol=1e-5), case
                 assert (b.image == c.image)[c.weight > .6].all(), case
+                if t == .4: assert torch.allclose(b.variance, c.variance, atol=1e-4, rtol=0), case
                 both = [torch.empty_like(b.mean) for _ in range(P)]
                 dist.all_gather(both, b.mean)
                 images = [torch.empty_like(b.image) for _ in range(P)]

@@ -26,7 +26,7 @@ from ..diffusion import State, sample, samples
 from ..files import writable_folder, write_arrays, write_figure, write_json, write_text
 from ..machines.whole import ISMachine
 from ..machines.widths import published_scales
-from ..machines.windows import BBELSMachine, LSMachine, Machine
+from ..machines.windows import BBELSMachine, LateBelief, LSMachine, Machine
 from ..measure.provenance import Recorder, colors, foreground, provenance_map
 from ..measure.provenance import nearest_image as nearest_of
 from ..metrics import scores
@@ -48,7 +48,7 @@ def nearest_image(
 class Run:
     "What a machine did with a batch of seeds."
     states: list[State] # the stops of the reverse process, highest noise first
-    beliefs: list[Belief] # at every stop but the last
+    beliefs: list[LateBelief] # at every stop but the last
     seconds: float # time taken
     peak: int # most bytes that the process held
 
@@ -158,11 +158,11 @@ def provenance_figure(
 
 # %% ../../nbs/library/app/demo.ipynb #0c862d4f
 def pick(
-    b: Belief, # of a batch
+    b: LateBelief, # of a batch
     i: int, # which image
 ) -> Belief:
     "The belief about one image of a batch."
-    return Belief(*[getattr(b, f)[i] for f in Belief.__dataclass_fields__])
+    return b.at(i)
 
 # %% ../../nbs/library/app/demo.ipynb #afc77e70
 def two_moments(

@@ -4,11 +4,9 @@
 
 # %% auto #0
 __all__ = ['FLUSH', 'SHIFT', 'Sizes', 'Room', 'Group', 'TOGETHER', 'column', 'pixel', 'squares', 'store_four', 'differences',
-           'differences_apart', 'sum_few', 'sum_along', 'three_columns', 'add_squares', 'windows', 'rows_of_windows',
-           'row_tails', 'grow_heads', 'improve', 'load_four', 'update_reference', 'add_centres', 'add_logs',
-           'accumulate', 'flush', 'row_lengths', 'block_length', 'room_lengths', 'scratch_size', 'carve_scratch',
-           'group_at', 'mask_columns', 'mark_empty', 'mask_lanes', 'clear', 'lay_out_blocks', 'ring_row', 'sum_across',
-           'distance_row', 'sweep', 'square_distance', 'add_images', 'sweep_whole']
+           'sum_along', 'add_squares', 'windows', 'rows_of_windows', 'load_four', 'update_reference', 'accumulate',
+           'flush', 'row_lengths', 'block_length', 'scratch_size', 'carve_scratch', 'group_at', 'clear',
+           'lay_out_blocks', 'ring_row', 'sum_across', 'distance_row', 'sweep', 'square_distance', 'sweep_whole']
 
 # %% ../../nbs/library/engine/sweep.ipynb #fedd49ed
 from collections import namedtuple

@@ -56,8 +56,14 @@ from ..engine.stream import log2_factor, needs_float64
 from ..errors import CreativityError
 from .whole import ISMachine
 from .widths import check_width, scale_at
-from .windows import BBELSMachine, ELSMachine, LSMachine, Machine, pixel_grid
-from ..theory.ideal import Belief
+from creativity.machines.windows import (
+    BBELSMachine,
+    ELSMachine,
+    LateBelief,
+    LSMachine,
+    Machine,
+    pixel_grid,
+)
 from ..theory.rivals import LEAST, golden_sizes, low_passed, pools, thumbnails
 
 # %% ../../nbs/library/machines/rivals.ipynb #302ed14d
@@ -379,13 +385,25 @@ class WeighingMachine(RivalMachine):
         mean = self.denoise(x, t, label, k)
         x, t, labels = self.query(x, t, label)
         a, sigma = self.levels(t, len(x))
-        queries = zip(x, t.expand(len(x)).tolist(), labels, a, sigma, mean, strict=True)
+        queries = list(zip(x, t.expand(len(x)).tolist(), labels, a, sigma, mean, strict=True))
         found = [self.belief_of(*q, k) for q in queries]
-        stack = lambda name: torch.stack([getattr(f, name) for f in found])
-        return Belief(**{name: stack(name) for name in Belief.__dataclass_fields__})
+        def variance():
+            "One more pass for each image."
+            with torch.no_grad(), _exactly(x):
+                return torch.stack([self.variance_one(*q, k) for q in queries])
+        known = {name: torch.stack([f[name] for f in found]) for name in found[0]}
+        return LateBelief(variance, **known)
+
+    def variance_one(self, x, t, label, a, sigma, mean, k):
+        "The variance [C,H,W] of one image about its mean, under the weights that make the mean."
+        form, mean = self.form(t, label, a, max(sigma, LEAST), k), mean.double()
+        total = torch.zeros_like(mean)
+        for images, _, w, _ in self.beliefs(form, x, t, label, a, max(sigma, LEAST)):
+            total += (form.response(w)*(images - mean)**2).sum(0)
+        return total
 
     def belief_of(self, x, t, label, a, sigma, mean, k):
-        "The `Belief` [C,H,W] of one image, whose posterior mean is known."
+        "The fields of one image's `Belief` [C,H,W] but the variance; its mean is known."
         entropy = torch.zeros(self.shape[1:], dtype=torch.float64, device=x.device)
         weight, count = torch.zeros_like(entropy), 0
         image = torch.zeros_like(weight, dtype=torch.int64)
@@ -399,7 +417,8 @@ class WeighingMachine(RivalMachine):
             count += len(numbers)
         place = pixel_grid(self.shape[1:], x.device)
         evidence = evidence.double() - np.log(count)
-        return Belief(mean.double(), evidence, entropy, entropy.exp(), image, place, weight)
+        return dict(mean=mean.double(), log_evidence=evidence, entropy=entropy, n_eff=entropy.exp(),
+                    image=image, place=place, weight=weight)
 
 # %% ../../nbs/library/machines/rivals.ipynb #1cb2991d
 def _response_sum(w, images, form):

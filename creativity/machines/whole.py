@@ -14,7 +14,6 @@ from ..engine.second import Whole
 from ..engine.stream import free_bytes, stream_whole
 from ..engine.sums import SoftmaxSums, sums_translated, sums_whole
 from .windows import Around, Machine, pixel_grid
-from ..theory.ideal import Belief
 
 # %% ../../nbs/library/machines/whole.ipynb #4f26e58b
 class WholeMachine(Machine):
@@ -53,16 +52,25 @@ class WholeMachine(Machine):
             total += belief.pulled(images.to(self.device).double(), g.double())
         return self.store.gather(total).sum(0)*(a/sigma**2)
 
+    def variance_one(self, x, found, a, sigma):
+        "By the engine, over pieces and processes; float64."
+        belief = Whole(x.double(), a, sigma, found.sums, type(self).candidates is sums_translated)
+        total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        for images, _ in self.store.slices(found.label, (self.max_bytes or 2**28)//32):
+            total += belief.squares(images.to(self.device).double())
+        return self.store.gather(total).sum(0)
+
     def read(self, found):
-        "The `Belief` [C,H,W] that the sums of one query hold: the same for all pixels."
+        "What the sums of one query say of its `Belief` [C,H,W]: the same for all pixels."
         p, rows, (H, W) = found.sums, self.store.rows(found.label), self.shape[1:]
         every = lambda v: v.expand(H, W).clone()
         log_z, entropy = every(p.z.log()), every((p.z.log() - p.sum_wlogw/p.z).clamp(min=0))
         count = (rows.stop - rows.start)*(H*W if type(self).candidates is sums_translated else 1)
         here, shift = pixel_grid((H, W), p.z.device), p.best[1]
         place = torch.stack([(here[0] - shift//W) % H, (here[1] - shift % W) % W])
-        return Belief(p.num/p.z, every(p.top) + log_z - math.log(count), entropy, entropy.exp(),
-                      every(p.best[0]), place, every(1/p.z))
+        return dict(mean=p.num/p.z, log_evidence=every(p.top) + log_z - math.log(count),
+                    entropy=entropy, n_eff=entropy.exp(), image=every(p.best[0]), place=place,
+                    weight=every(1/p.z))
 
 # %% ../../nbs/library/machines/whole.ipynb #95f700dd
 class ISMachine(WholeMachine):

@@ -71,6 +71,7 @@ class Belief:
     image: Tensor # [H,W] training image of the top candidate
     place: Tensor # [2,H,W] row and column of its centre there
     weight: Tensor # [H,W] its weight
+    variance: Tensor # [C,H,W] posterior variance, Σ w·(v − mean)²
 
     def __repr__(self):
         size = '×'.join(map(str, self.mean.shape))
@@ -84,14 +85,16 @@ class Belief:
         whole = lambda *s: torch.zeros(s, dtype=torch.int64)
         return cls(mean=real(C, H, W), log_evidence=real(H, W),
                    entropy=real(H, W), n_eff=real(H, W), image=whole(H, W),
-                   place=whole(2, H, W), weight=real(H, W))
+                   place=whole(2, H, W), weight=real(H, W),
+                   variance=real(C, H, W))
 
     def put(self, i, j, d2, sigma, centre, image, place):
         """Pixel (i,j) weighs M candidates: distances `d2` [M],
         `centre` pixels [M,C], `image` [M] and `place` [M,2]."""
         w = weights(d2, sigma)
         top = w.argmax()
-        self.mean[:, i, j] = w @ centre
+        self.mean[:, i, j] = mean = w @ centre
+        self.variance[:, i, j] = w @ (centre - mean)**2
         self.log_evidence[i, j] = log_evidence(d2, sigma)
         self.entropy[i, j] = entropy(w)
         self.n_eff[i, j] = self.entropy[i, j].exp()
