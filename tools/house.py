@@ -31,7 +31,8 @@ machines.widths machines.windows machines.whole machines.named
 machines.rivals machines.mix machines.bounded machines.shared
 networks.architectures networks.wrap networks.card networks.train networks.diffusers
 measure.receptive measure.place measure.provenance measure.limbs measure.pair
-measure.calibrate measure.nulls measure.onestep measure.compare measure.audit
+measure.calibrate measure.nulls measure.onestep measure.compare
+measure.copies measure.report measure.audit
 studies.command
 app.explorer app.demo app.page app.course app.terminal app.cli
 """
