@@ -152,6 +152,37 @@ def test_belief_is_that_of_the_weights(kind, t, max_bytes):
     torch.testing.assert_close(got.log_evidence[1], evidence.reshape(C, H, W).mean(0), atol=1e-2, rtol=1e-4)
 
 
+@pytest.mark.parametrize('kind', ['smooth', 'equal', 'two', 'near'])
+@pytest.mark.parametrize('t', [.51, .7, .85, .95, 1.])
+def test_logits_relative_to_the_mean_image_are_right(kind, t):
+    "At high noise, for images whose rounding errors do not average out: few different ones, often."
+    data = images(60, 3, 16, 16, kind='equal' if kind == 'equal' else 'smooth')
+    if kind == 'two': data = data[torch.arange(60) % 2].sign()
+    if kind == 'near': data = (data[:1] + 1e-3*images(60, 3, 16, 16, seed=4)).clamp(-1, 1)
+    m, (a, sigma) = c.PCAMachine(data, tau=.02), at(t)
+    for size in (1., 30.):
+        x = noisy(data, t, B=2, size=size)
+        want = torch.stack([rivals.pca_mean(q, data, a, sigma, tau=.02) for q in x])
+        assert (m.denoise(x, t) - want).abs().max() < 5e-5
+        evidence = [m.belief(v, t).log_evidence for v in (x, x.double())]
+        assert torch.allclose(*evidence, rtol=1e-6, atol=2e-3)
+
+
+@pytest.mark.parametrize('kind', ['PCA', 'PSPC', 'PSPC-flex', 'GoldDiff'])
+def test_sources_are_the_weights_of_the_definition(kind):
+    data = images(9, 2, 6, 7)
+    make, arguments, _ = KINDS[kind](6, 7)
+    m, x = make(data, **arguments), noisy(data, .4, B=1)
+    parts = list(m.shares(x[0], .4, None, *at(.4), None))
+    shares, numbers = torch.cat([w for _, w, _ in parts]), torch.cat([n for n, *_ in parts])
+    behind, everyone = m.sources(x[0], .4, pixel=(2, 3), top=9), m.sources(x, .4, top=4)
+    assert torch.allclose(behind.weight, shares[:, 2, 3].sort(descending=True)[0], atol=1e-7)
+    assert behind.weight.sum() == pytest.approx(1) and (behind.place == torch.tensor([2, 3])).all()
+    want = shares.mean((1, 2)).sort(descending=True)[0]
+    assert torch.allclose(everyone.weight, want[:4], atol=1e-7) and everyone.candidates == len(numbers)
+    with pytest.raises(c.CreativityError, match='no pixel'): m.sources(x, .4, pixel=(6, 0))
+
+
 @pytest.mark.parametrize('kind', ['sigma-CFDM', 'GoldDiff'])
 def test_draws_do_not_depend_on_batch_order_or_chunks(kind):
     data = images(60, 1, 6, 6)

@@ -55,13 +55,14 @@ from ..engine.second import Known, held, second
 from ..engine.stream import log2_factor, needs_float64
 from ..errors import CreativityError
 from .whole import ISMachine
-from .widths import check_width, scale_at
+from .widths import check_width, scale_at, whole_number
 from creativity.machines.windows import (
     BBELSMachine,
     ELSMachine,
     LateBelief,
     LSMachine,
     Machine,
+    Sources,
     pixel_grid,
 )
 from ..theory.rivals import LEAST, golden_sizes, low_passed, pools, thumbnails
@@ -118,6 +119,14 @@ class RivalMachine(Machine):
                 digest.update(images.cpu().contiguous().numpy())
             known[label] = f'{digest.hexdigest()} {self.device}'
         return known[label]
+
+    def mean_image(self, label: int|None) -> Tensor:
+        "The mean [C,H,W] of the images of a class, float64."
+        def fit():
+            "One pass over the images."
+            chunks = self.chunks(label, 8*self.numbers_in_image)
+            return (sum(c.double().sum(0) for c, _ in chunks)/self.count(label),)
+        return fitted.get(('mean', self.content(label)), fit)[0]
 
     @property
     def numbers_in_image(self) -> int:
@@ -271,6 +280,7 @@ class Form(NamedTuple):
     "Two of the three choices of an analytic denoiser; the third, the source, is the machine's."
     distance: Callable  # squared differences [n,C,H,W] -> distances of P beliefs [n,...P]
     response: Callable  # weights [n,...P] -> of every pixel [n,C,H,W] or [n,1,H,W]; linear
+    linear: bool = False  # is the distance linear, too? then it may be that to a reference less
 
 # %% ../../nbs/library/machines/rivals.ipynb #24b61e57
 @contextmanager
@@ -288,15 +298,27 @@ def _again(f, *args):
     return checkpoint(f, *args, use_reentrant=False) if torch.is_grad_enabled() else f(*args)
 
 
-def _logits(x, images, form, a, sigma):
-    "The logits [n,...P] of every belief over some images."
+def _logits(x, images, form, a, sigma, centre=None):
+    "The logits [n,...P] of every belief over some images; with a centre less that one's own."
     scale = 1/(np.sqrt(2)*sigma)
-    return -form.distance((x*scale - images.to(x.dtype)*(a*scale)).square())
+    y, phi = x*scale, images.to(x.dtype)*(a*scale)
+    if centre is None: return -form.distance((y - phi).square())
+    mu = centre.to(x.dtype)*(a*scale)
+    # (y−φ)² − (y−μ)², without forming either: at high noise both are nearly y²
+    return -form.distance((mu - phi)*(2*y - mu - phi))
 
 
-def _doubtful(top, z, sigma):
+def _wander(x, images, a, sigma, centre):
+    "How far partial sums of centred logits may wander: a bound of their terms' root of squares."
+    if centre is None: return 0.
+    far = (images - centre).flatten(1).norm(dim=1).max()*a
+    most = 2*x.abs().max() + a*(images.abs().max() + centre.abs().max())
+    return float(far*most)/(2*sigma*sigma)
+
+
+def _doubtful(top, z, sigma, wander=0.):
     "Might rounding to float32 have moved a posterior mean by more than a few 1e-5?"
-    size, z = top.double().abs(), z.clamp(min=1)
+    size, z = top.double().abs() + 2*wander, z.clamp(min=1)
     # of a logit: from its sum, and from x and the images before
     error = 5e-7*size + 1.2e-7*size.sqrt()/sigma
     # the weight that others than the best may truly have
@@ -328,31 +350,41 @@ class WeighingMachine(RivalMachine):
                 images, numbers = images[keep], numbers[keep]
             if len(images): yield images, numbers
 
-    def normaliser(self, form, *query):
-        "For every belief the largest logit and the sum of weights relative to it; logits, if few."
+    def centre(self, form, x, t, label, a, sigma) -> Tensor|None:
+        "The mean image, where logits relative to its own are smaller than logits: at high noise."
+        if not form.linear or x.dtype != torch.float32 or sigma < a: return None
+        return self.mean_image(label).float()
+
+    def normaliser(self, form, centre, *query):
+        """For every belief the largest logit and the sum of weights relative to it; the logits, if
+        they are few; and how far their partial sums wander."""
         x, _, _, a, sigma = query
         blank = x.new_zeros(form.distance(x.new_zeros(0, *x.shape)).shape[1:])
         top, kept = torch.full_like(blank, -torch.inf), []
         z = torch.zeros_like(blank, dtype=torch.float64)
-        room = 0 if torch.is_grad_enabled() else self.max_bytes or 2**28
+        room, wander = 0 if torch.is_grad_enabled() else self.max_bytes or 2**28, 0.
         for images, _ in self.weighed(*query):
-            logits = _again(_logits, x, images, form, a, sigma)
+            logits = _again(_logits, x, images, form, a, sigma, centre)
+            wander = max(wander, _wander(x, images, a, sigma, centre))
             new = torch.maximum(top, logits.detach().amax(0))
             z = z*(top - new).double().exp() + (logits - new).exp().sum(0).double()
             top, room = new, room - logits.numel()*logits.element_size()
             kept = [*kept, logits] if room > 0 else []
-        return top, z, kept if room > 0 else None
+        return top, z, kept if room > 0 else None, wander
 
     def beliefs(self, form, *query):
         "Chunks of images [n,C,H,W], numbers [n], every belief's weights [n,...P], log-evidence."
         x, *rest = query
-        top, z, kept = self.normaliser(form, *query)
-        if x.dtype == torch.float32 and _doubtful(top, z, rest[-1]):
+        centre = self.centre(form, *query)
+        top, z, kept, wander = self.normaliser(form, centre, *query)
+        if x.dtype == torch.float32 and _doubtful(top, z, rest[-1], wander):
             yield from self.beliefs(form, x.double(), *rest)
             return
+        evidence = top + z.log()
+        if centre is not None: evidence = evidence + _logits(x.double(), centre[None], form, *rest[-2:])[0]
         for i, (images, numbers) in enumerate(self.weighed(*query)):
-            logits = kept[i] if kept else _again(_logits, x, images, form, *rest[-2:])
-            yield images, numbers, (logits - top).exp()/z.to(top.dtype), top + z.log()
+            logits = kept[i] if kept else _again(_logits, x, images, form, *rest[-2:], centre)
+            yield images, numbers, (logits - top).exp()/z.to(top.dtype), evidence
 
     def mean(self, x, t, label, a, sigma, k):
         "Posterior mean [C,H,W] of one image."
@@ -401,6 +433,29 @@ class WeighingMachine(RivalMachine):
         for images, _, w, _ in self.beliefs(form, x, t, label, a, max(sigma, LEAST)):
             total += (form.response(w)*(images - mean)**2).sum(0)
         return total
+
+    @torch.no_grad()
+    def sources(self, x, t, label=None, k=None, pixel=None, top: int = 5) -> Sources:
+        """The images behind one pixel of an image `x` [C,H,W] or [1,C,H,W], with their weights.
+
+        They stand behind it with their pixel at the same place; a weight is the mean over channels.
+        `pixel=None`: the images with their share of all pixels' belief.
+        """
+        x = torch.as_tensor(x)
+        if x.ndim == 3: x = x[None]
+        x, t, (c,) = self.query(x, t, label) if len(x) == 1 else self._one_image(x)
+        if whole_number(top) is None or top < 1:
+            raise CreativityError(f'top must be at least 1, got {top!r}')
+        (a,), (sigma,) = self.levels(t, 1)
+        at = None if pixel is None else self._pixel(pixel)
+        parts = [(n, w.mean((1, 2)) if at is None else w[:, at[0], at[1]])
+                 for n, w, _ in self.shares(x[0], float(t), c, a, sigma, k)]
+        numbers, w = (torch.cat(v).cpu() for v in zip(*parts, strict=True))
+        w = w.double()/w.sum()
+        best = w.argsort(descending=True, stable=True)[:top]
+        place = None if at is None else torch.tensor([at]).expand(len(best), 2)
+        n_eff = float(torch.special.entr(w).sum().exp())
+        return Sources(w[best], numbers[best], n_eff, len(w), place)
 
     def belief_of(self, x, t, label, a, sigma, mean, k):
         "The fields of one image's `Belief` [C,H,W] but the variance; its mean is known."
@@ -523,7 +578,7 @@ class PCAMachine(WeighingMachine):
         key = ('masks', self.content(label), a, sigma, self.tau)
         masks = fitted.get(key, lambda: compact(self.masks(label, a, sigma)))
         made = cache(lambda dtype: masked_sums(masks, dtype))
-        return Form(lambda e: made(e.dtype)(e), lambda w: w.reshape(-1, *self.shape))
+        return Form(lambda e: made(e.dtype)(e), lambda w: w.reshape(-1, *self.shape), True)
 
 # %% ../../nbs/library/machines/rivals.ipynb #eefd3e13
 def spread(
@@ -566,7 +621,7 @@ def mask_form(
     M = (masks != 0).flatten(1).float()
     R = M/M.sum(0)
     distance = lambda e: e.sum(1).flatten(1) @ M.to(e).T
-    return Form(distance, lambda w: (w @ R.to(w)).reshape(-1, 1, *shape[1:]))
+    return Form(distance, lambda w: (w @ R.to(w)).reshape(-1, 1, *shape[1:]), True)
 
 # %% ../../nbs/library/machines/rivals.ipynb #91f0217b
 class PSPCMachine(WeighingMachine):
@@ -988,12 +1043,7 @@ class MeanMachine(RivalMachine):
     "The mean image of the class, whatever is asked; no theory, but what one must be better than."
     def means(self, x, t, label, a, sigma, k):
         "The same for all."
-        def fit():
-            "One pass over the images."
-            chunks = self.chunks(label, 8*self.numbers_in_image)
-            return (sum(c.double().sum(0) for c, _ in chunks)/self.count(label),)
-        mean = fitted.get(('mean', self.content(label)), fit)[0]
-        return mean + 0*x.double()
+        return self.mean_image(label) + 0*x.double()
 
 # %% ../../nbs/library/machines/rivals.ipynb #297f9efd
 class LowPassMachine(RivalMachine):

@@ -33,6 +33,7 @@ class Flow:
     other_label: bool = False # is it told the next class that it knows?
     other_seed: bool = False # does it start from another seed's noise?
     unlabelled: bool = False # is it told no class at all?
+    times: tuple[float, ...]|None = None # falling times of the flow, instead of steps
 
     def label(self, label: int|None) -> int|None:
         "The class that it is told."
@@ -42,7 +43,7 @@ class Flow:
     def image(self, seed: int, label: int|None, shape: tuple) -> Tensor:
         "Its image of a seed, float32 [C,H,W] on the CPU."
         made = sample(self.denoiser, self._noise(seed, shape), self.steps, self.label(label),
-                      progress=False)
+                      times=self.times, progress=False)
         return made[0].float().cpu()
 
     @torch.no_grad()

@@ -1,0 +1,116 @@
+"The referee's table: cells, calibration, and going on with what was stopped."
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import creativity as c
+from creativity.machines.mix import ByNoise, Hotter, Tempered
+from creativity.machines.rivals import protocols
+from creativity.studies import referee as R
+
+NAME = 'fashion_mnist-resnet'
+
+
+@pytest.fixture(scope='module')
+def j(): return R.Judged(NAME, images=3)
+
+
+def test_seeds_that_are_judged_are_not_calibrated_on():
+    with pytest.raises(c.CreativityError, match='seed must be at least'): R.run_study(seed=max(R.CALIBRATED_ON))
+    with pytest.raises(c.CreativityError, match='no protocol'): R.run_study(protocol='mine')
+    with pytest.raises(c.CreativityError, match='no cell'): R.run_study(recompute='mine/LS')
+
+
+def test_who_is_judged():
+    for circular in (False, True):
+        for labelled in (False, True):
+            names = sum(R.denoisers_of(circular, labelled), [])
+            assert len(set(names)) == len(names)
+            theory = 'ELS' if circular else 'bbELS'
+            assert theory in names and ('network, other label' in names) == labelled
+            assert all(n in R.NULLS or n.partition(', ')[0] in R.KINDS for n in names)
+
+
+def test_the_median_of_the_best_is_chosen():
+    cosines = np.zeros((4, 2, 3))
+    for s, (a, b) in enumerate([(0, 2), (2, 2), (1, 0), (1, 2)]): cosines[s, 0, a] = cosines[s, 1, b] = 1
+    assert R.choose(cosines, [[3, 3], [5, 5], [7, 9]]) == [5, 9]
+
+
+@pytest.mark.parametrize('protocol', list(protocols))
+def test_times_of_a_protocol_have_its_noise_levels(protocol):
+    p, schedule = protocols[protocol], c.CosineSchedule()
+    times = R.protocol_times(protocol, schedule)
+    assert times[-1] == 0 and sorted(times, reverse=True) == list(times) and len(times) == len(p.times) + 1
+    want = p.schedule.angle(torch.tensor(p.times, dtype=torch.float64))
+    most = schedule.angle(torch.tensor(1.))
+    assert torch.allclose(schedule.angle(torch.tensor(times[:-1])), want.clamp(max=float(most)), atol=1e-9)
+
+
+@pytest.mark.parametrize(('kind', 'settings'), [
+    ('LS', dict(widths=[3]*5 + [7]*5)), ('bbELS', dict(widths=[3]*10, T=[1.]*5 + [2.]*5)),
+    ('PCA-locality', dict(tau=[.05]*5 + [.2]*5, T=[1.]*9 + [4.])), ('Wiener', dict(T=[2.]*10)), ('IS', {})])
+def test_a_denoiser_is_built_by_noise_level(j, kind, settings):
+    x, k = c.diffusion.seed_noise([0], j.net.shape), R.KINDS[kind]
+    for t in (.15, .85, 1.):
+        i = math.ceil(10*t - 1e-9) - 1
+        own = {k.tuned: settings[k.tuned][i]} if k.tuned else {}
+        own = {'scales': own['widths']} if 'widths' in own else own
+        plain = k.machine(j.few.x, j.few.y, j.net.schedule, **own)
+        want = Tempered(plain, settings.get('T', [1.]*10)[i]).denoise(x, t, 2)
+        assert torch.allclose(R.build(j, kind, settings).denoise(x, t, 2), want, atol=1e-6)
+
+
+def test_calibration_finds_the_machine_that_the_network_is(j, monkeypatch):
+    "Where the network is a machine itself, its own width and temperature are found."
+    d = j.few
+    truth = Tempered(c.LSMachine(d.x, d.y, j.net.schedule, scales=[5]*5 + [9]*5), 1.5)
+    truth.classes, truth.num_classes = j.classes, j.classes
+    mine = R.Judged(NAME, images=3)
+    mine.net = truth
+    truth.card = dict(sha256=None)
+    x = R._states(mine, 0)[0]
+    assert x.shape == (R.STEPS_CALIBRATED, *truth.shape)
+    hot = R.build(mine, 'LS', dict(widths=[5]*5 + [9]*5, T=[1.5]*10))
+    found = R.flow_cosines(mine, [hot, R.build(mine, 'LS', dict(widths=[7]*10))], 0)
+    assert (found[:, 0] > 1 - 1e-9).all() and (found[1:-1, 1] < 1 - 1e-8).all()
+
+
+def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
+    how = dict(network=NAME, images=3, seeds=2, held_out=1, groups=1, out=tmp_path, progress=False)
+    monkeypatch.setattr(R, '_ORDER', (('Wiener', 'LS', 'network, other seed'),))
+    assert not R.run_study(**how, minutes=1e-9)['networks'][NAME]['cells']
+    first = R.run_study(**how)
+    cells = first['networks'][NAME]['cells']
+    assert list(cells) == ['kamb', 'one-step'] and list(cells['kamb']) == ['Wiener', 'LS', 'network, other seed']
+    for name, cell in cells['kamb'].items():
+        assert set(cell['numbers']) == {'few', 'many'}
+        assert all(np.shape(cell['numbers'][n][k]) == (2,) for n in ('few', 'many') for k in R.NUMBERS), name
+    assert np.shape(cells['one-step']['LS']['numbers']['one']['r']) == (1, len(R.NOISE_LEVELS))
+    assert len(cells['kamb']['LS']['settings']['widths']) == R.STEPS_CALIBRATED
+    assert max(cells['kamb']['network, other seed']['numbers']['few']['r']) < .95
+    monkeypatch.setattr(R, 'flow_cosines', None)
+    monkeypatch.setattr(R.Flow, 'image', None)
+    assert json.dumps(R.run_study(**how)) == json.dumps(first)
+
+
+def test_a_cell_is_what_compare_measures(j):
+    from creativity.measure.compare import compare
+    machine = c.LSMachine(j.few.x, j.few.y, j.net.schedule, scales=[5]*10)
+    cell = R.judge(j, 'LS', 'kamb', [11], dict(widths=[5]*10))['numbers']
+    for truth, steps in (('few', 20), ('many', 150)):
+        one = compare(j.net, {'LS': machine}, [11], 20, steps, progress=False)
+        for k in ('r', 'mse'): assert cell[truth][k][0] == pytest.approx(one.values[k]['LS'][0], rel=2e-3)
+
+
+def test_hotter_noise_by_time():
+    s = Hotter(c.CosineSchedule(), (1., 4.))
+    t = torch.tensor([.2, .5, .6, 1.], dtype=torch.float64)
+    want = c.CosineSchedule().sigma(t)*torch.tensor([1., 1., 2., 2.], dtype=torch.float64)
+    assert torch.equal(s.sigma(t), want) and torch.equal(s.a(t), c.CosineSchedule().a(t))
+    assert s == Hotter(c.CosineSchedule(), (1., 4.)) and s != Hotter(c.CosineSchedule(), 4.)
+    ls = c.LSMachine(torch.zeros(2, 1, 4, 4), scales=3)
+    assert c.compare(ls, {'hot': ByNoise([Tempered(ls, 2.), ls])}, [0], 2, progress=False).median['r']['hot'] == 0
