@@ -59,7 +59,7 @@ fresh: $(STAMP) ## every notebook runs, and the outputs saved in it are what it 
 
 docs: $(SITE) ## build the site into _docs, if it is not up to date; every internal link, anchor and image resolves
 
-SOURCES := $(shell find nbs creativity -type f \( -name '*.ipynb' -o -name '*.py' -o -name '*.png' -o -name '*.gif' -o -name '*.css' \))
+SOURCES := $(shell find nbs creativity -type f \( -name '*.ipynb' -o -name '*.py' -o -name '*.png' -o -name '*.gif' -o -name '*.css' -o -path '*/app/page/*' \))
 
 $(SITE): $(STAMP) $(SOURCES) $(wildcard *.md $(TOOLS)/.installed) tools/docs.py tools/house.py settings.ini _quarto.yml
 	@$(BIN)/python tools/docs.py --check

@@ -4,6 +4,7 @@
   tools/docs.py            process the notebooks as nbdev does, render them with smalldocs
   tools/docs.py --check    build, then fail on links, anchors and pictures that lead nowhere
   tools/docs.py --sidebar  write the navigation, nbs/sidebar.yml, which `nbdev_docs` needs
+  tools/docs.py --page     put the page that computes in the browser into _docs/explore
 
 The deployed site is rendered by Quarto (`nbdev_docs`) from the same processed notebooks. Where the
 browser check's tools are installed, KaTeX is taken from there: equations show offline too.
@@ -21,6 +22,7 @@ from house import FLOORS, modules, notebooks, public
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGE, SITE = ROOT/'.cache'/'site', ROOT/'_docs'
+EXPLORE = ROOT/'creativity'/'app'/'page'       # served as it is
 KATEX = ROOT/'.cache'/'browser'/'node_modules'/'katex'/'dist'
 # Links to notebooks, in Markdown and in HTML, whose file names start with a number.
 LINK_START = r'(?:\]\(|href=\\?["\'])(?!\w+:)'
@@ -135,7 +137,13 @@ def build(cfg):
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.move(made.out, SITE)
     offline()
+    add_page()
     return sorted(SITE.rglob('*.html'))
+
+
+def add_page():
+    "Put the page that computes in the browser into the site."
+    shutil.copytree(EXPLORE, SITE/'explore', dirs_exist_ok=True)
 
 
 def offline():
@@ -213,9 +221,11 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     p.add_argument('--check', action='store_true', help='fail on dead links, anchors and pictures')
     p.add_argument('--sidebar', action='store_true', help='write nbs/sidebar.yml only')
+    p.add_argument('--page', action='store_true', help='copy the page into _docs/explore only')
     a = p.parse_args()
     os.chdir(ROOT)
     if a.sidebar: return sidebar()
+    if a.page: return add_page()
     from nbdev.config import get_config
     cfg = get_config()
     pages = build(cfg)

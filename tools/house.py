@@ -34,7 +34,7 @@ measure.receptive measure.place measure.provenance measure.limbs measure.pair
 measure.calibrate measure.nulls measure.onestep measure.compare
 measure.copies measure.report measure.audit
 studies.command
-app.explorer app.demo app.page app.course app.terminal app.cli
+app.explorer app.demo app.explore app.course app.terminal app.cli
 """
 FLOORS = ROWS.split()
 # All other studies stand just above this one, on one floor.

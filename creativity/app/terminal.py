@@ -135,7 +135,7 @@ SHARED = dict(
 
 LEAST = dict(seeds=1, seed=0, steps=1, network_steps=1, n=1, images=1, limb_seeds=1, versions=1,
              retries=0, repeats=1, fields=0, ranks=1, shards=1, stop=1, minutes=1e-3, batch=1,
-             index=0, null=0, parts=1, timeout=1e-3)
+             index=0, null=0, parts=1, timeout=1e-3, port=0)
 
 # %% ../../nbs/library/app/terminal.ipynb #f1add59f
 def option_help(

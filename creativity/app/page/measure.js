@@ -1,0 +1,38 @@
+// Numbers about images.
+
+// Pearson's correlation of two images.
+export function correlation(x, y) {
+  const mean = v => v.reduce((s, u) => s + u, 0) / v.length, mx = mean(x), my = mean(y)
+  let xy = 0, xx = 0, yy = 0
+  for (let i = 0; i < x.length; i++) {
+    xy += (x[i] - mx) * (y[i] - my)
+    xx += (x[i] - mx) ** 2
+    yy += (y[i] - my) ** 2
+  }
+  return xy / Math.sqrt(xx * yy)
+}
+
+// The root of the mean squared difference, of x and image n of a set.
+export function distance(x, set, n) {
+  const size = x.length
+  let d = 0
+  for (let i = 0; i < size; i++) d += (x[i] - set.data[n * size + i]) ** 2
+  return Math.sqrt(d / size)
+}
+
+// The nearest training image: { image, distance }.
+export function nearest(x, set) {
+  let best = { image: -1, distance: Infinity }
+  for (let n = 0; n < set.N; n++) {
+    const d = distance(x, set, n)
+    if (d < best.distance) best = { image: n, distance: d }
+  }
+  return best
+}
+
+// How many pixels have each image as their strongest source, most first: [[image, share], …].
+export function strongest(images) {
+  const counts = new Map()
+  for (const n of images) counts.set(n, (counts.get(n) ?? 0) + 1)
+  return [...counts].map(([n, c]) => [n, c / images.length]).sort((a, b) => b[1] - a[1] || a[0] - b[0])
+}

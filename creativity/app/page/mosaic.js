@@ -1,0 +1,153 @@
+// The third screen: the mosaic, its sources, and what the picture would be without one of them.
+import { $, $$, calm, make, percent, place } from './controls.js'
+import { difference, image, mosaic, shine, tints } from './draw.js'
+import { strongest } from './measure.js'
+import { Dropped } from './pool.js'
+import { asked, dropCut, isDone, listen, ownWidth, pool, startCut, state, STEPS } from './state.js'
+import { classOf } from './data.js'
+
+const quiet = e => { if (!(e instanceof Dropped)) throw e }
+let shares = null // of the step that is looked at: { step, share [N], weights [N][P] }
+let listed = [] // the sources that are offered
+
+const own = n => { const { C, H, W } = state.set; return state.images.data.subarray(n * C * H * W, (n + 1) * C * H * W) }
+const chosen = () => state.source >= 0 ? state.source : asked()?.belief.image[state.pixel] ?? -1
+
+function drawMosaic() {
+  const now = asked()
+  if (!now) return
+  const { set, pixel } = state, { image: images, mean, place: places } = now.belief, ranked = strongest(images).slice(0, 8).map(s => s[0])
+  const canvas = $$('[data-map="forming"] canvas')[0]
+  mosaic(canvas, mean, set, images, ranked)
+  const n = chosen()
+  image($('behind'), own(n), set)
+  $('behind').setAttribute('aria-label', `Training image ${n}`)
+  const here = images[pixel] === n
+  $('behind-point').hidden = !here
+  if (here) place($('behind-point'), [Math.floor(places[pixel] / set.W), Math.floor(places[pixel] / set.W)], [places[pixel] % set.W, places[pixel] % set.W])
+  $('behind-name').textContent = here ? `${n}, at ${Math.floor(places[pixel] / set.W)}, ${places[pixel] % set.W}` : `${images[pixel]}; shown is ${n}`
+  for (const text of $$('[data-out="source"]')) text.textContent = n
+  drawWeight()
+}
+
+function drawWeight() {
+  const now = asked(), n = chosen()
+  if (!now || !shares || shares.of !== now) return
+  shine($('weight-canvas'), now.belief.mean, state.set, shares.weights[n], tints[0])
+  $('weight-canvas').setAttribute('aria-label', `The weight of image ${n} at each pixel`)
+  $('weight-says').textContent = percent(shares.share[n])
+}
+
+// Every image's share of all belief at this step; one more step's work, so it waits until nobody moves.
+const askShares = calm(150, () => {
+  const now = asked(), { images, machine } = state
+  pool.drop('shares')
+  if (!now || (shares && shares.of === now)) return
+  pool.believe(images, { machine, k: ownWidth(now.t), x: now.x, t: now.t, each: true }, 'shares', 2).then(({ share, weights }) => {
+    shares = { share, weights, of: now }
+    list()
+    drawWeight()
+  }).catch(quiet)
+})
+
+function list() {
+  const { share } = shares, ranked = strongest(shares.of.belief.image).slice(0, 8).map(s => s[0])
+  listed = Array.from(share.keys()).sort((a, b) => share[b] - share[a]).slice(0, 8)
+  const focus = document.activeElement?.dataset?.source
+  $('sources').replaceChildren(...listed.map(n => {
+    const canvas = make('canvas'), frame = make('div', { className: 'frame' }, canvas)
+    image(canvas, own(n), state.set)
+    const rank = ranked.indexOf(n)
+    frame.style.setProperty('--tint', rank < 0 ? 'rgb(125 125 125)' : `rgb(${tints[rank].join(' ')})`)
+    const button = make('button', { type: 'button', role: 'radio', 'aria-checked': n === chosen(), 'data-source': n, 'aria-label': `image ${n}, ${percent(share[n])}` },
+      frame, `${n}: `, make('b', {}, percent(share[n])))
+    button.addEventListener('click', () => choose(n))
+    return button
+  }))
+  Object.assign($('sources').dataset, { step: shares.of.step, first: listed[0], share: share[listed[0]], total: share.reduce((a, b) => a + b) })
+  if (focus !== undefined) $$('#sources button').find(b => b.dataset.source === focus)?.focus()
+  mark()
+}
+
+function mark() {
+  const n = chosen(), buttons = $$('#sources button'), at = listed.indexOf(n)
+  buttons.forEach((b, i) => {
+    b.setAttribute('aria-checked', i === at)
+    b.tabIndex = i === Math.max(at, 0) ? 0 : -1
+  })
+}
+
+function choose(n) {
+  state.source = n
+  drawMosaic()
+  mark()
+}
+
+// An image of another class to put in, or of the same set where there is but one class.
+function stranger() {
+  const { set, classIndex } = state, index = (classIndex + 1) % set.classes.length
+  const other = classOf(set, index), size = set.C * set.H * set.W, n = index === classIndex ? 1 : 0
+  return { data: other.data.subarray(n * size, (n + 1) * size), name: set.classes[index].name }
+}
+
+function drawCut() {
+  const { cut, steps, set } = state
+  $('cut-pictures').hidden = !cut
+  $('uncut').disabled = !cut
+  for (const button of $$('[data-cut]')) {
+    button.disabled = !isDone()
+    button.setAttribute('aria-pressed', cut?.how === button.dataset.cut)
+  }
+  if (!cut) return void ($('cut-says').textContent = '')
+  const last = cut.steps.at(-1), done = last?.step === STEPS, before = steps[STEPS].x
+  const how = { out: 'Without it', mirror: 'With it mirrored', other: `With another (${stranger().name}) in its place` }[cut.how]
+  image($('before'), before, set)
+  $('before').setAttribute('aria-label', 'The picture with it')
+  $('after-says').textContent = done ? `${how}.` : `${how}: step ${last?.step ?? 0} of ${STEPS} …`
+  if (!last) return void ($('cut-says').textContent = '')
+  const after = last.step < STEPS ? last.belief.mean : last.x
+  image($('after'), after, set)
+  difference($('changed'), before, after, set)
+  $('after').setAttribute('aria-label', how)
+  $('changed').setAttribute('aria-label', 'The change')
+  if (done) sayCut(cut, before, after, how)
+}
+
+function sayCut(cut, before, after, how) {
+  const { C, H, W } = state.set, P = H * W
+  let touched = 0, d2 = 0
+  for (let p = 0; p < P; p++) {
+    let most = 0
+    for (let i = p; i < C * P; i += P) {
+      most = Math.max(most, Math.abs(after[i] - before[i]))
+      d2 += (after[i] - before[i]) ** 2
+    }
+    touched += most > .1
+  }
+  const rms = Math.sqrt(d2 / (C * P))
+  Object.assign($('cut-says').dataset, { rms, how: cut.how, image: cut.image })
+  $('cut-says').textContent = touched ? `${how}: ${percent(touched / P)} of the pixels change by more than 0.1 (black to white is 2); root mean square ${rms.toFixed(3)}.`
+    : `${how}: no pixel changes by more than 0.1. This picture does not depend on it.`
+}
+
+export function mosaicScreen() {
+  for (const button of $$('[data-cut]')) button.addEventListener('click', () => {
+    if (isDone()) startCut(button.dataset.cut, chosen(), button.dataset.cut === 'other' ? stranger().data : undefined)
+  })
+  $('uncut').addEventListener('click', dropCut)
+  $('sources').addEventListener('keydown', e => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key]
+    if (!by || !listed.length) return
+    e.preventDefault()
+    const at = (Math.max(0, listed.indexOf(chosen())) + by + listed.length) % listed.length
+    choose(listed[at])
+    $$('#sources button')[at].focus()
+  })
+  listen(changed => {
+    if (!state.set) return
+    if (changed.has('images') || changed.has('flow')) { state.source = -1; shares = changed.has('flow') ? null : shares }
+    if (changed.has('pixel')) state.source = -1
+    if (['pixel', 'step', 'steps', 'flow'].some(v => changed.has(v))) { drawMosaic(); mark(); askShares() }
+    if (['cut', 'done', 'flow'].some(v => changed.has(v))) drawCut()
+  })
+}
