@@ -17,7 +17,19 @@ import pytest
 import torch
 
 import creativity
-from creativity.app.explore import CHOICES, STEPS, differences, pack_set, page_folder, page_images, page_server, pixels_from, read_pack, serve_page, write_packs
+from creativity.app.explore import (
+    CHOICES,
+    STEPS,
+    differences,
+    pack_set,
+    page_folder,
+    page_images,
+    page_server,
+    pixels_from,
+    read_pack,
+    serve_page,
+    write_packs,
+)
 from creativity.data.images import from_uint8
 from creativity.diffusion import CosineSchedule, sample, seed_noise
 from creativity.machines.named import machine_named
@@ -209,5 +221,5 @@ def test_browser_is_opened(monkeypatch, capsys):
 
 @pytest.mark.parametrize('port', [-1, 70000])
 def test_bad_ports_are_one_line(port):
-    with pytest.raises(creativity.CreativityError, match='port .* choose another') as e: page_server(port)
+    with pytest.raises(creativity.CreativityError, match=r'port .* choose another') as e: page_server(port)
     assert '\n' not in str(e.value)

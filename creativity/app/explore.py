@@ -15,12 +15,11 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from ..data.find import load
 from ..data.images import Images, to_uint8
-from ..data.sets import SETS
+from ..data.sets import SETS, load_set
 from ..diffusion import sample
 from ..errors import CreativityError
 from ..files import write_file
@@ -69,13 +68,13 @@ def page_images(
     if name not in CHOICES:
         raise CreativityError(f'the page has no set {name!r}: choose {", ".join(CHOICES)}')
     labels, n, _ = CHOICES[name]
-    return [load(name, n=n, label=label) for label in labels or (None,)]
+    return [load_set(name, n=n, label=label) for label in labels or (None,)]
 
 # %% ../../nbs/library/app/explore.ipynb #6460b1e7
 def _expected(
     images: np.ndarray, # [...,H,W] whole numbers
 ) -> np.ndarray: # the same shape
-    "What left, upper and upper left neighbour let one expect: the median of two of them and their plane (JPEG-LS)."
+    "What the neighbours let one expect: the median of left, upper, and their plane (JPEG-LS)."
     around = np.pad(images, [(0, 0)]*(images.ndim - 2) + [(1, 0), (1, 0)])
     left, up, both = around[..., 1:, :-1], around[..., :-1, 1:], around[..., :-1, :-1]
     low, high = np.minimum(left, up), np.maximum(left, up)
@@ -87,7 +86,7 @@ def differences(
 ) -> np.ndarray: # uint8 [N,C,H,W]
     "How bytes differ from what is expected, modulo 256."
     x = images.astype(np.int64)
-    if x.shape[1] == 3: x = np.stack([x[:, 0] - x[:, 1], x[:, 1], x[:, 2] - x[:, 1]], 1) % 256
+    if x.shape[1] == 3: x[:, ::2] = (x[:, ::2] - x[:, 1:2]) % 256
     return ((x - _expected(x)) % 256).astype(np.uint8)
 
 # %% ../../nbs/library/app/explore.ipynb #e11c7f53
@@ -95,9 +94,9 @@ def pixels_from(
     stored: np.ndarray, # uint8 [N,C,H,W]
 ) -> np.ndarray: # uint8 [N,C,H,W]
     "The inverse of `differences`, one row and column after the other."
-    x = np.zeros(stored.shape, np.int64)
-    for i in range(x.shape[2]):
-        for j in range(x.shape[3]):
+    x, (H, W) = np.zeros(stored.shape, np.int64), stored.shape[2:]
+    for i in range(H):
+        for j in range(W):
             corner = x[..., max(i - 1, 0):i + 1, max(j - 1, 0):j + 1]
             x[..., i, j] = (stored[..., i, j] + _expected(corner)[..., -1, -1]) % 256
     if x.shape[1] == 3: x[:, ::2] = (x[:, ::2] + x[:, 1:2]) % 256
@@ -120,7 +119,7 @@ def pack_set(
 # %% ../../nbs/library/app/explore.ipynb #fb6a4f22
 def read_pack(
     name: str, # key of `CHOICES`
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]: # header, images [N,C,H,W], network's [classes·seeds,C,H,W]
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]: # header, images, the network's [M,C,H,W]
     "A set as it lies beside the page."
     raw = gzip.decompress((page_folder()/'data'/f'{name}.bin').read_bytes())
     length, = struct.unpack('<I', raw[:4])
@@ -141,9 +140,9 @@ def write_packs(
 # %% ../../nbs/library/app/explore.ipynb #3bf6a148
 class _Handler(SimpleHTTPRequestHandler):
     "Files of one folder, with types that do not depend on the system, and no log."
-    extensions_map = {'.html': 'text/html; charset=utf-8', '.js': 'text/javascript',
-                      '.css': 'text/css', '.json': 'application/json', '.svg': 'image/svg+xml',
-                      '': 'application/octet-stream'}
+    extensions_map: ClassVar[dict[str, str]] = {
+        '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css',
+        '.json': 'application/json', '.svg': 'image/svg+xml', '': 'application/octet-stream'}
 
     def log_message(self, format, *args): pass
 
