@@ -401,6 +401,7 @@ class Denoiser:
     schedule: Schedule = CosineSchedule() # the forward process that it inverts
     shape: tuple|None = None # (C,H,W) of its images, None if it takes any
     class_names: list[str]|None = None # by label, where its classes have names
+    num_classes: int|None = None # how many its network was trained with; 0: none, None: not known
     variance: str = 'small' # of `ddpm`'s noise: 'small' or 'large' (Ho et al. 2020), or 'learned'
     device = torch.device('cpu') # where it works
 

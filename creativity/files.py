@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def write_arrays(
             for k, v in arrays.items()}
     if bad := [k for k, v in held.items() if v.dtype.hasobject]:
         raise CreativityError(f'{", ".join(bad)} cannot be kept in {path}: give numbers or strings')
-    save = np.savez_compressed if compress else np.savez
+    save: Callable[..., None] = np.savez_compressed if compress else np.savez
     return write_atomic(path, lambda f: save(f, **held))
 
 # %% ../nbs/library/files.ipynb #f165db51
@@ -154,7 +154,7 @@ def read_json(
 
 # %% ../nbs/library/files.ipynb #4f41a9f8
 def npy_header(
-    f: BinaryIO, # a .npy file, at its start
+    f: IO[bytes], # a .npy file, at its start
 ) -> tuple[tuple[int, ...], bool, np.dtype]: # shape, Fortran order?, type
     "What a .npy file says of itself; leaves `f` at the first number."
     version = np.lib.format.read_magic(f)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -33,16 +34,22 @@ if TYPE_CHECKING:
     from creativity.data.disk import Dictionary
     from creativity.data.images import Images
     from creativity.diffusion import Denoiser
+    from creativity.machines.windows import Machine
 
 # %% ../../nbs/library/app/cli.ipynb #8a502885
 app = new_program()
 
 # %% ../../nbs/library/app/cli.ipynb #59a39ec4
+_SHOW = 'Anywhere on the line: show the traceback of any error.'
+Version = Annotated[bool, typer.Option('--version', help='Print the version.')]
+Debug = Annotated[bool, typer.Option('--debug', help=_SHOW)]
+
+
 @app.callback(invoke_without_command=True)
 def top(
     ctx: typer.Context, # the command line
-    version: Annotated[bool, typer.Option('--version', help='Print the version.')] = False, # print the version?
-    debug: Annotated[bool, typer.Option('--debug', help='Anywhere on the line: show the traceback of any error.')] = False, # for --help: `Program` reads it
+    version: Version = False, # print the version?
+    debug: Debug = False, # for --help: `Program` reads it
 ):
     "The analytic theory of creativity in convolutional diffusion models."
     if version: print(f'creativity {creativity.__version__}')
@@ -52,7 +59,7 @@ def top(
 def wrote(
     paths: list[Path], # the files
 ) -> None:
-    "Name the files; the last line that a command prints. Of many of a kind the first and the last are named."
+    "Name the files, the last line that a command prints; of many the first ones and the last."
     names = [str(p) for p in paths]
     print('wrote ' + ', '.join(names if len(names) <= 8 else [*names[:3], '…', names[-1]]))
 
@@ -77,7 +84,8 @@ def read_size(
     if text is None: return None
     words = text.lower().split('x')
     if len(words) > 2 or not all(w.isdigit() and 1 <= int(w) <= 4096 for w in words):
-        raise CreativityError(f'--size must be a side in pixels (64) or HEIGHTxWIDTH (48x64), got {text!r}')
+        raise CreativityError('--size must be a side in pixels (64) or HEIGHTxWIDTH (48x64), '
+                              f'got {text!r}')
     return int(words[0]) if len(words) == 1 else (int(words[0]), int(words[1]))
 
 # %% ../../nbs/library/app/cli.ipynb #ed37d308
@@ -87,27 +95,32 @@ def read_images(
     label: str|None = None, # as for `--label`
     n: int|None = None, # as for `--n`
     full: bool = False, # as for `--full`
-) -> 'Images':
+) -> 'Images|Dictionary':
     "The images that options name."
     from creativity.data.find import load
     from creativity.data.sets import SETS, is_there, set_name
     if not data: raise CreativityError('--data is empty: give the name of a set or a path')
-    own = set_name(data) not in SETS and not Path(data).exists() and is_there(data) # one's own set in the cache is always whole
-    sized = {} if size is None else dict(size=read_size(size))
-    return load(data, n=n, label=label, full=full or own, **sized)
+    known = set_name(data) in SETS or Path(data).exists()
+    # one's own set in the cache has no subset
+    full = full or (not known and is_there(data))
+    return load(data, size=read_size(size), n=n, label=label, full=full)
 
 # %% ../../nbs/library/app/cli.ipynb #34afe4ed
 def check_room(
     count: int, # images to be kept at a time
-    shape: tuple, # (C,H,W) of one
+    shape: Sequence[int]|None, # (C,H,W) of one; None: nobody knows
 ) -> None:
-    "Refuse more images than memory holds: noise, result, and what is written, four float32 numbers for each pixel."
+    "Refuse more images than memory holds."
     from math import prod
 
     import psutil
+    if shape is None: return
+    # noise, result, and what is written: four float32 numbers for each pixel
     each, free = 16*prod(shape), psutil.virtual_memory().available
-    if count*each > free:
-        raise CreativityError(f'--seeds {count} needs {count*each/2**30:,.1f} GiB, and {free/2**30:,.1f} are free: at most {free//each:,} fit')
+    if count*each <= free: return
+    needed, there = count*each/2**30, free/2**30
+    raise CreativityError(f'--seeds {count} needs {needed:,.1f} GiB, and {there:,.1f} are free: '
+                          f'at most {free//each:,} fit')
 
 # %% ../../nbs/library/app/cli.ipynb #114e191d
 def chosen_widths(
@@ -115,13 +128,14 @@ def chosen_widths(
     k: int|None = None, # as for `--k`
     name: str|None = None, # whose widths to take when neither is given
     fallback: str = 'cifar10-resnet', # if there are none of that name
-) -> tuple[int|list[int], str]: # window widths, lowest noise first; and, if they were chosen, a line that says so
+) -> tuple[int|list[int], str]: # lowest noise first; a line that says so if they were chosen
     """The widths that were asked for, else chosen ones, and where they come from.
 
     Those that we calibrated on the network of that name, else those published for it, else the
     same of the fallback."""
     from creativity.machines.widths import named_scales, read_widths, scales_file
-    if k is not None and scales is not None: raise CreativityError('--k and --scales both give the widths: leave one of them out')
+    if k is not None and scales is not None:
+        raise CreativityError('--k and --scales both give the widths: leave one of them out')
     if k is not None: return k, ''
     if scales is not None: return read_widths(scales), ''
     whose = name or fallback
@@ -147,7 +161,9 @@ def run_demo(
     seed: int = 20, # class c starts from `seed + c`
     out: Path = Path('out/demo'), # for figures, table and images
 ):
-    "A trained network, IS, LS and bbELS on Fashion-MNIST, from the same seeds: how far they agree, and the source of every pixel."
+    """A trained network, IS, LS and bbELS on Fashion-MNIST, from the same seeds.
+
+    How far they agree, and the source of every pixel."""
     import matplotlib
 
     from creativity.app.demo import demo
@@ -163,10 +179,8 @@ def read_label(
     "A class of a network, by number or name."
     from creativity.data.images import class_index
     if label is None: return None
-    count = getattr(net, 'num_classes', 0) or 0
-    if not count: raise CreativityError(f'--label {label}: this network has no classes')
-    names = getattr(net, 'class_names', None) or getattr(net, 'card', {}).get('class_names')
-    return class_index(label, names or [str(i) for i in range(count)])
+    if not net.num_classes: raise CreativityError(f'--label {label}: this network has no classes')
+    return class_index(label, net.class_names or [str(i) for i in range(net.num_classes)])
 
 # %% ../../nbs/library/app/cli.ipynb #27a258bd
 def sample_files(
@@ -181,7 +195,9 @@ def sample_files(
     arrays = dict(images=x, seeds=list(seeds), version=creativity.__version__, **facts)
     kept = write_arrays(out/'samples.npz', arrays)
     picture = save_grid(x, out/'samples.png')
-    return [picture, kept, *(save_grid(one[None], out/f'seed_{i:06d}.png', scale=1) for i, one in zip(seeds, x, strict=True))]
+    paths = [out/f'seed_{i:06d}.png' for i in seeds]
+    each = [save_grid(one[None], path, scale=1) for path, one in zip(paths, x, strict=True)]
+    return [picture, kept, *each]
 
 # %% ../../nbs/library/app/cli.ipynb #f9f2d7ea
 @dataclass
@@ -202,25 +218,27 @@ class SampleJob:
     out: Path # as for `--out`
 
     @property
-    def kind(self):
+    def kind(self) -> 'type[Machine]':
         "The machine's class."
         from creativity.machines.named import machine_named
         return machine_named(self.machine)
 
     def widths(self, name):
-        "The widths of a machine over images of this name, and a note; None, and none may be given, for one that compares whole images."
-        from creativity.machines.whole import WholeMachine
-        if not issubclass(self.kind, WholeMachine): return chosen_widths(self.scales, self.k, f'{name}-resnet')
+        "The widths of a machine over images of this name, and a note; None if it has none."
+        if self.kind.windowed: return chosen_widths(self.scales, self.k, f'{name}-resnet')
         if self.scales is None and self.k is None: return None, ''
         raise CreativityError(f'{self.machine} compares whole images: leave --scales and --k out')
 
     def facts(self, **more):
         "What is written beside the images."
-        known = dict(machine=self.kind.__name__, label=self.label, steps=self.steps, method=self.method) | more
+        known = dict(
+            machine=self.kind.__name__, label=self.label, steps=self.steps, method=self.method,
+            **more)
         return {k: v for k, v in known.items() if v is not None}
 
 # %% ../../nbs/library/app/cli.ipynb #953375e1
-@command(app, 'creativity sample --machine bbels --data fashion_mnist --label Dress --n 100 --seeds 8 --steps 20 --out out/dresses')
+@command(app, 'creativity sample --machine bbels --data fashion_mnist --label Dress --n 100 '
+              '--seeds 8 --steps 20 --out out/dresses')
 def run_sample(
     machine: str = 'bbels', # is, es, ls, els or bbels
     network: str|None = None, # to sample from instead of a machine
@@ -236,15 +254,21 @@ def run_sample(
     steps: int = 20, # from noise to image
     method: str = 'ddim', # ddim, ddpm, euler or heun
     ranks: int = 1, # processes, each with a share of the training images
-    shards: int|None = None, # so many of them share the images, and others make other seeds; all when left out
+    # so many of them share the images, and others make other seeds; all when left out
+    shards: int|None = None,
     timeout: float = 300., # seconds that processes may be apart
     device: str = 'cpu', # for the work
     out: Path = Path('out/sample'), # for samples.png, samples.npz, and each image
 ):
-    "Sample images from a machine, or from a network; with --ranks, or under torchrun, in several processes."
+    """Sample images from a machine, or from a network.
+
+    With --ranks, or under torchrun, several processes do so together."""
     from creativity.diffusion import samplers
-    if method not in samplers: raise CreativityError(f'no method {method!r}: choose {", ".join(samplers)}')
-    job = SampleJob(machine, data, label, n, size, full, scales, k, range(seed, seed + seeds), steps, method, device, out)
+    if method not in samplers:
+        raise CreativityError(f'no method {method!r}: choose {", ".join(samplers)}')
+    ids = range(seed, seed + seeds)
+    job = SampleJob(
+        machine, data, label, n, size, full, scales, k, ids, steps, method, device, out)
     if network is not None: wrote(sample_network(job, network))
     elif 'RANK' in os.environ: sample_as_rank(job, shards, timeout)
     elif ranks > 1: start_ranks(job, ranks, shards, timeout)
@@ -261,22 +285,27 @@ def sample_machine(
     d = read_images(job.data, job.size, job.label, job.n, job.full)
     check_room(len(job.seeds), d.x.shape[1:])
     widths, note = job.widths(d.name)
-    x = sample(kind(d.x.to(where), scales=widths), job.seeds, job.steps, method=job.method).float().cpu()
+    machine = kind(d.x.to(where), scales=widths)
+    x = sample(machine, job.seeds, job.steps, method=job.method).float().cpu()
     say(note)
-    return sample_files(x, job.seeds, job.facts(data=d.name, training_images=len(d), scales=widths), out)
+    facts = job.facts(data=d.name, training_images=len(d), scales=widths)
+    return sample_files(x, job.seeds, facts, out)
 
 # %% ../../nbs/library/app/cli.ipynb #9d0d0aaa
 def sample_network(
     job: SampleJob, # what is asked for
     network: str, # as for `--network`
 ) -> list[Path]: # the files
-    "Sample from a network; of a conditional one without `--label`, seed i makes class i modulo their number."
+    """Sample from a network.
+
+    Of a conditional one without `--label`, seed i makes class i modulo their number."""
     import torch
 
     from creativity.diffusion import sample, seed_labels
     from creativity.files import writable_folder
-    if wrong := [name for name in ('n', 'size', 'full', 'scales', 'k') if getattr(job, name)]:
-        raise CreativityError(f'--{wrong[0]} is about a machine: leave it out with --network')
+    for name in ('n', 'size', 'full', 'scales', 'k'):
+        if not getattr(job, name): continue
+        raise CreativityError(f'--{name} is about a machine: leave it out with --network')
     net, out = read_network(network, job.device), writable_folder(job.out)
     if net.shape is None: raise CreativityError(f'{network} does not say which images it makes')
     check_room(len(job.seeds), net.shape)
@@ -296,6 +325,25 @@ def read_network(
     return find_network(network, device=str(read_device(device)))
 
 # %% ../../nbs/library/app/cli.ipynb #f3246144
+def option_words(
+    given: dict[str, Any], # value by option
+) -> list[str]: # of a command line
+    "Options as they are typed; what is None or off is left out."
+    words: list[str] = []
+    for name, value in given.items():
+        if value is None or value is False: continue
+        words.append(f'--{name}')
+        if value is not True: words.append(str(value))
+    return words
+
+# %% ../../nbs/library/app/cli.ipynb #0073f92a
+def free_port() -> int:
+    "A port of this machine that nobody uses."
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return free.getsockname()[1]
+
+# %% ../../nbs/library/app/cli.ipynb #2af3e59a
 def start_ranks(
     job: SampleJob, # what is asked for
     count: int, # processes
@@ -305,51 +353,62 @@ def start_ranks(
     "Run the same command in several processes; the first failure ends all."
     given = {k: v for k, v in vars(job).items() if k != 'seeds'}
     given |= dict(seeds=len(job.seeds), seed=job.seeds.start, shards=shards, timeout=timeout)
-    words = [w for k, v in given.items() if v not in (None, False) for w in ([f'--{k}'] if v is True else [f'--{k}', str(v)])]
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free.getsockname()[1]), WORLD_SIZE=str(count))
-    places = [os.environ | place | dict(RANK=str(i), LOCAL_RANK=str(i)) for i in range(count)]
-    line = [sys.executable, '-m', 'creativity', 'sample', *words]
-    started = [subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True) for env in places]
+    line = [sys.executable, '-m', 'creativity', 'sample', *option_words(given)]
+    meeting = dict(
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()), WORLD_SIZE=str(count))
+    started = []
+    for i in range(count):
+        env = os.environ | meeting | dict(RANK=str(i), LOCAL_RANK=str(i))
+        started.append(subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True))
     end_ranks(started, timeout)
 
-# %% ../../nbs/library/app/cli.ipynb #0073f92a
+# %% ../../nbs/library/app/cli.ipynb #2696749e
 def end_ranks(
     started: list[subprocess.Popen], # all of them
     timeout: float, # seconds that the others have to end after one has failed
 ) -> None:
     "Wait for processes; if one fails, end the others and say what each said."
+    def running(): return any(p.poll() is None for p in started)
+    def failed(): return any(p.poll() for p in started)
     try:
-        while any(p.poll() is None for p in started) and not any(p.poll() for p in started): time.sleep(.05)
-        end = time.monotonic() + min(timeout, 10)*any(p.poll() for p in started)
-        while any(p.poll() is None for p in started) and time.monotonic() < end: time.sleep(.05)
+        while running() and not failed(): time.sleep(.05)
+        # those that wait for a lost one notice it themselves, and say so
+        end = time.monotonic() + min(timeout, 10)
+        while running() and time.monotonic() < end: time.sleep(.05)
     finally:
         for p in started: p.kill()
-    told = [line.removeprefix('creativity: error: ') for p in started for line in p.communicate()[1].splitlines()]
-    if any(p.returncode for p in started): raise CreativityError('; '.join(dict.fromkeys(told)) or 'a process was lost')
+    errors = [p.communicate()[1] for p in started]
+    if not any(p.returncode for p in started): return
+    told = [line.removeprefix('creativity: error: ') for e in errors for line in e.splitlines()]
+    raise CreativityError('; '.join(dict.fromkeys(told)) or 'a process was lost')
 
-# %% ../../nbs/library/app/cli.ipynb #2af3e59a
+# %% ../../nbs/library/app/cli.ipynb #b7efdd04
 def sample_as_rank(
     job: SampleJob, # what is asked for
     shards: int|None, # as for `run_sample`
     timeout: float, # as for `run_sample`
 ) -> None:
-    "Sample as one of several processes; finished seeds stay in the folder, and a run that was stopped goes on."
+    """Sample as one of several processes.
+
+    Finished seeds stay in the folder, and a run that was stopped goes on."""
     from creativity.files import writable_folder
     from creativity.machines.shared import ranks, sample_shared, share
     kind, where, out = job.kind, str(read_device(job.device)), writable_folder(job.out)
     with ranks(timeout) as rank:
-        d = shared_images(job, check=rank == 0)
-        check_room(len(job.seeds), d.shape[1:] if hasattr(d, 'shape') else d.x.shape[1:])
-        widths, note = job.widths(Path(job.data).name)
+        d, name = shared_images(job, check=rank == 0), Path(job.data).name
+        shape = d.shape if hasattr(d, 'shape') else d.x.shape
+        check_room(len(job.seeds), shape[1:])
+        widths, note = job.widths(name)
         label = None if job.label is None else read_class(d, job.label)
         def make(group): return kind(share(d, group, timeout=timeout), scales=widths, device=where)
-        facts = dict(data=Path(job.data).name, n=job.n, full=job.full)
-        x = sample_shared(make, out, job.seeds, job.steps, label, job.method, shards, timeout, facts)
+        known = dict(data=name, n=job.n, full=job.full)
+        x = sample_shared(
+            make, out, job.seeds, job.steps, label, job.method, shards, timeout, known)
+        # one rank has the images
         if x is None: return
         say(note)
-        wrote(sample_files(x, job.seeds, job.facts(data=Path(job.data).name, training_images=len(d), scales=widths), out))
+        facts = job.facts(data=name, training_images=len(d), scales=widths)
+        wrote(sample_files(x, job.seeds, facts, out))
 
 # %% ../../nbs/library/app/cli.ipynb #773b9a29
 def shared_images(
@@ -365,11 +424,12 @@ def shared_images(
 def read_class(
     d: 'Images|Dictionary', # labelled
     label: str, # as for `--label`
-) -> int: # its number
+) -> int|None: # its number
     "A class of images, by number or name."
     from creativity.data.images import class_index
-    names = getattr(d, 'class_names', None) or [str(c) for c in range(1 + max(getattr(d, 'class_slices', None) or {-1: None}))]
-    return class_index(label, names)
+    if d.class_names: return class_index(label, d.class_names)
+    classes = getattr(d, 'class_slices', {})
+    return class_index(label, [str(c) for c in range(1 + max(classes, default=-1))])
 
 # %% ../../nbs/library/app/cli.ipynb #1942020d
 @command(app, 'creativity data fashion_mnist', argument='name')
@@ -411,17 +471,21 @@ def run_dictionary(
 ):
     "Write a dictionary that need not fit into memory."
     from creativity.data.find import make_dictionary
-    more = dict(n=n, label=label, skip=skip_unreadable, background=background)
-    d = make_dictionary(out, data, read_size(size), grey, full, versions, **more)
+    d = make_dictionary(
+        out, data, read_size(size), grey, full, versions, n=n, label=label,
+        skip=skip_unreadable, background=background)
     print(d)
     wrote([d.folder/'images.npy', d.folder/'dictionary.json'])
 
 # %% ../../nbs/library/app/cli.ipynb #02c6e747
+BENCH_WIDTHS = [3, 5, 7, 9, 11, 13, 15, 17]
+
+
 @command(app, 'creativity bench --n 500 --k 3 --k 17 --out out/bench')
 def run_bench(
     quick: bool = False, # 100 images, each measured once
     full: bool = False, # of both sets: dictionaries of up to 50,000 images, schedules on 5,000
-    k: list[int] = (3, 5, 7, 9, 11, 13, 15, 17), # window width; may be given several times
+    k: list[int] = BENCH_WIDTHS, # window width; may be given several times
     n: int = 2000, # training images of each set
     repeats: int = 3, # of each measurement
     device: str = 'cpu', # for the work
@@ -436,9 +500,11 @@ def run_bench(
     if bad := [w for w in k if w % 2 == 0 or not 1 <= w <= 31]:
         raise CreativityError(f'--k must be odd and from 1 to 31, got {bad[0]}')
     matplotlib.use('agg')
-    how = command_line('bench', run_bench, dict(quick=quick, full=full, k=list(k), n=n, repeats=repeats))
+    given = dict(quick=quick, full=full, k=list(k), n=n, repeats=repeats)
+    how = command_line('bench', run_bench, given)
     device, out = str(read_device(device)), writable_folder(out)
-    result = dict(command=how) | bench(k, min(n, 100) if quick else n, 1 if quick else repeats, device, full)
+    if quick: n, repeats = min(n, 100), 1
+    result = dict(command=how) | bench(k, n, repeats, device, full)
     print(bench_table(result))
     wrote(bench_files(result, out))
 
@@ -447,13 +513,15 @@ def train_end(
     card: dict[str, Any], # of the network
 ) -> str: # one line
     "Where a training ended, and whether that is where it was planned from the start."
-    done, planned, later = card['steps'], card['recipe']['steps'], [str(begun) for begun, _ in card['plans'][1:]]
+    done, planned = card['steps'], card['recipe']['steps']
+    later = [str(begun) for begun, _ in card['plans'][1:]]
     early = ', ended early by --minutes or --stop' if done < planned else ''
     anew = f'; planned anew at step {", ".join(later)}' if later else ''
     return f'step {done:,} of {planned:,}{early}{anew}'
 
 # %% ../../nbs/library/app/cli.ipynb #81f199de
-@command(app, 'creativity train --data fashion_mnist --arch resnet --preset compact --minutes 30 --out out/resnet')
+@command(app, 'creativity train --data fashion_mnist --arch resnet --preset compact '
+              '--minutes 30 --out out/resnet')
 def run_train(
     data: str = 'fashion_mnist', # training images
     full: bool = False, # of a set
@@ -462,16 +530,20 @@ def run_train(
     arch: str = 'resnet', # resnet, resnet-circular, unet or unet-attention
     preset: str = 'compact', # how large: paper or compact
     unconditional: bool = False, # do not tell the network the class
-    begin: str|None = None, # begin with the weights of a network in the package, or of a .safetensors file; the padding may differ
+    # begin with the weights of a network in the package, or of a .safetensors file;
+    # the padding may differ
+    begin: str|None = None,
     minutes: float|None = None, # time limit, over all starts of this run together
-    steps: int|None = None, # gradient steps, more than before extend a run; as many as fit into --minutes when left out
+    # gradient steps, more than before extend a run; as many as fit into --minutes when left out
+    steps: int|None = None,
     stop: int|None = None, # end at this step, as if the time were over
     batch: int = 32, # images a step
     lr: float = 2e-3, # learning rate after the warm-up
     warmup: int = 200, # steps over which it rises; --minutes alone chooses them
     ema: float = .999, # the averaged weights, which are the result, forget at this rate
     seed: int = 0, # of first weights, order of images, times and noise
-    high_noise: float = 0., # share of every batch that is drawn near t = 1, where errors count most for the final image
+    # share of every batch that is drawn near t = 1, where errors count most for the final image
+    high_noise: float = 0.,
     device: str = 'cpu', # for the work
     out: Path = Path('out/train'), # for checkpoint, loss curve, weights and card
 ):
@@ -488,7 +560,8 @@ def run_train(
     setup = Setup(arch, preset, not unconditional, begin, n=n, size=read_size(size), device=device)
     net = train(data, out, recipe, setup, minutes, stop, full)
     print(train_end(net.card))
-    wrote([out/f for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')])
+    made = ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')
+    wrote([out/name for name in made])
 
 # %% ../../nbs/library/app/cli.ipynb #854fe6af
 def machine_images(
@@ -497,21 +570,48 @@ def machine_images(
     size: str|None, # as for `--size`
     n: int|None, # as for `--n`
     full: bool, # as for `--full`
-) -> 'Images':
-    "The images of machines that are compared with a network; one line if they are not there, or have no labels where it has classes."
+) -> 'Images|Dictionary': # of the network's size, with labels if the network has classes
+    "The images of machines that are compared with a network; one line if they are not there."
     name = data or getattr(net, 'card', {}).get('data', {}).get('name')
-    if not name: raise CreativityError('the network does not say which images it was trained on: give --data')
-    if size is None and net.shape: size = 'x'.join(map(str, dict.fromkeys(net.shape[1:])))
+    if not name:
+        raise CreativityError('the network does not say which images it was trained on: '
+                              'give --data')
+    if size is None and net.shape: size = 'x'.join(map(str, net.shape[1:]))
     try: d = read_images(name, size, None, n, full)
     except (FileNotFoundError, CreativityError) as e:
         if data: raise
-        raise type(e)(f'{e}; the network was trained on {name}: say with --data where they are') from None
-    if getattr(net, 'num_classes', None) and d.y is None:
-        raise CreativityError(f'the network is conditional, but the images of {d.name} have no labels')
+        advice = f'the network was trained on {name}: say with --data where they are'
+        raise type(e)(f'{e}; {advice}') from None
+    if net.num_classes and d.y is None:
+        raise CreativityError('the network is conditional, but the images of '
+                              f'{d.name} have no labels')
     return d
 
 # %% ../../nbs/library/app/cli.ipynb #4b9024c4
-@command(app, 'creativity calibrate --network fashion_mnist-resnet --n 1000 --seeds 10 --out out/calibrate')
+def labels_for(
+    net: 'Denoiser', # a network
+    d: 'Images|Dictionary', # the images of its machines
+) -> 'torch.Tensor|None': # [N]
+    "The labels that a machine needs: none for a network without classes."
+    return d.y if net.num_classes else None
+
+# %% ../../nbs/library/app/cli.ipynb #a796226e
+def field_facts(
+    net: 'Denoiser', # a network
+    d: 'Images|Dictionary', # images that it may see
+    count: int, # how many of them
+) -> dict[str, Any]: # for the record of a calibration; empty if count is 0
+    "The network's receptive field, measured on some images."
+    from creativity.measure.receptive import field_record, receptive_fields
+    if not count: return {}
+    labels = labels_for(net, d)
+    of_class = None if labels is None else labels[:count]
+    fields = receptive_fields(net, d.x[:count].to(net.device), of_class)
+    return dict(receptive_field=field_record(fields, images=min(count, len(d))))
+
+# %% ../../nbs/library/app/cli.ipynb #670506f6
+@command(app, 'creativity calibrate --network fashion_mnist-resnet --n 1000 --seeds 10 '
+              '--out out/calibrate')
 def run_calibrate(
     network: str = 'fashion_mnist-resnet', # to calibrate on
     data: str|None = None, # the machine's images; what the network was trained on when left out
@@ -532,28 +632,28 @@ def run_calibrate(
     from creativity.machines.named import machine_named
     from creativity.machines.widths import read_widths
     from creativity.measure.calibrate import calibration, save_calibration
-    from creativity.measure.receptive import field_record, receptive_fields
     from creativity.studies.command import command_line
     kind, net, ks = machine_named(machine), read_network(network, device), read_widths(widths)
-    d, c = machine_images(net, data, size, n, full), read_label(net, label)
+    d, of_class = machine_images(net, data, size, n, full), read_label(net, label)
     check_room(seeds, net.shape)
-    m = kind(d.x.to(net.device), d.y if net.num_classes else None, net.schedule)
-    ks = ks if isinstance(ks, list) else [ks]
-    found = calibration(net, m, ks, range(seed, seed + seeds), steps, c, out)
-    given = dict(network=network, data=data or d.name, size=size, label=label, n=n, full=full, machine=machine, widths=widths, steps=steps,
-                 seeds=seeds, seed=seed, fields=fields or None)
-    more = {}
-    if fields: more['receptive_field'] = field_record(receptive_fields(net, d.x[:fields].to(net.device), d.y[:fields] if net.num_classes else None),
-                                                      images=min(fields, len(d)))
+    m = kind(d.x.to(net.device), labels_for(net, d), net.schedule)
+    candidates = ks if isinstance(ks, list) else [ks]
+    found = calibration(net, m, candidates, range(seed, seed + seeds), steps, of_class, out)
+    measured = field_facts(net, d, fields)
     print(','.join(map(str, found.scales)))
-    facts = dict(command=command_line('calibrate', run_calibrate, given), data=d.name, subset=is_subset(d.name, data, full))
-    wrote([save_calibration(found, out/f'{network_name(network)}-scales.json', **facts, **more)])
+    given = dict(
+        network=network, data=data or d.name, size=size, label=label, n=n, full=full,
+        machine=machine, widths=widths, steps=steps, seeds=seeds, seed=seed, fields=fields or None)
+    how = command_line('calibrate', run_calibrate, given)
+    facts = dict(command=how, data=d.name, subset=is_subset(d.name, data, full))
+    path = out/f'{network_name(network)}-scales.json'
+    wrote([save_calibration(found, path, **facts, **measured)])
 
 # %% ../../nbs/library/app/cli.ipynb #049450ca
 def network_name(
     network: str, # as for `--network`
 ) -> str: # for files
-    "What a network's results are called: its name in the package, or the name of its file or folder."
+    "What a network's results are called: its name in the package, or that of its file or folder."
     path = Path(network.split(':')[0])
     return path.stem if path.suffix else path.name
 
@@ -571,39 +671,43 @@ def is_subset(
 def network_scales(
     network: str, # as for `--network`
     scales: str|None = None, # as for `--scales`
-) -> tuple[int|list[int], str]: # window widths, lowest noise first; and, if they were chosen, a line that says so
-    "The widths that were asked for, else those calibrated on the network, else the published ones of its name."
-    from creativity.machines.widths import calibrated_scales, published_scales, read_widths, scales_file
-    if scales: return read_widths(scales), ''
+) -> tuple[int|list[int], str]: # lowest noise first; a line that says so if they were chosen
+    "The widths that were asked for, else those calibrated on the network, else published ones."
+    from creativity.machines import widths as known
+    if scales: return known.read_widths(scales), ''
     name = network_name(network)
-    if scales_file(network).exists(): widths, how = calibrated_scales(network), f'calibrated on {name}'
+    if known.scales_file(network).exists():
+        widths, how = known.calibrated_scales(network), f'calibrated on {name}'
     else:
-        try: widths, how = published_scales(name), f'published for {name}'
+        try: widths, how = known.published_scales(name), f'published for {name}'
         except CreativityError:
             there = f' --out {Path(network).parent}' if network.endswith('.safetensors') else ''
-            raise CreativityError(f'no widths are calibrated or published for {network}: give --scales, or run '
-                                  f'creativity calibrate --network {network}{there}') from None
-    return widths, f'window widths {",".join(map(str, widths))}: {how}; --scales chooses others'
+            advice = f'creativity calibrate --network {network}{there}'
+            raise CreativityError(f'no widths are calibrated or published for {network}: '
+                                  f'give --scales, or run {advice}') from None
+    said = ','.join(map(str, widths))
+    return widths, f'window widths {said}: {how}; --scales chooses others'
 
 # %% ../../nbs/library/app/cli.ipynb #b800f676
 def machine_title(
-    kind: type, # of a machine
+    kind: 'type[Machine]', # its class
 ) -> str: # e.g. 'bbELS'
     "A machine's name in tables."
     return kind.__name__.removesuffix('Machine').replace('BBELS', 'bbELS')
 
 # %% ../../nbs/library/app/cli.ipynb #0c5e7e01
 def other_set(
-    d: 'Images', # training images
+    d: 'Images|Dictionary', # training images
 ) -> 'Images|None': # of another set of the same shape; None: the package has none
     "Images of another kind, for one of the nulls of a comparison."
-    from creativity.data.find import load
+    from creativity.data.sets import load_set
     name = 'mnist' if d.name == 'fashion_mnist' else 'fashion_mnist'
     if tuple(d.x.shape[1:]) != (1, 32, 32): return None
-    return load(name, n=min(len(d), 1000))
+    return load_set(name, n=min(len(d), 1000))
 
 # %% ../../nbs/library/app/cli.ipynb #2d8119fb
-@command(app, 'creativity compare --network fashion_mnist-resnet --machines bbels,ls,is --n 300 --seeds 8 --out out/compare')
+@command(app, 'creativity compare --network fashion_mnist-resnet --machines bbels,ls,is '
+              '--n 300 --seeds 8 --out out/compare')
 def run_compare(
     network: str = 'fashion_mnist-resnet', # to compare with
     machines: str = 'bbels,ls,is', # is, es, ls, els or bbels, one or several
@@ -612,7 +716,8 @@ def run_compare(
     label: str|None = None, # of every seed
     n: int|None = None, # of the images
     full: bool = False, # of a set
-    scales: str|None = None, # of the machines; calibrated or published for the network when left out
+    # of the machines; calibrated or published for the network when left out
+    scales: str|None = None,
     seeds: int = 10, # how many images to compare
     seed: int = 0, # of the noise
     steps: int = 20, # of the machines
@@ -624,7 +729,7 @@ def run_compare(
     "Compare a network's images with those of machines, from the same seeds."
     import matplotlib
 
-    from creativity.machines.named import machine_named
+    from creativity.machines.named import machine_named, make_machine
     from creativity.measure.compare import compare, compare_files
     matplotlib.use('agg')
     kinds = [machine_named(w.strip()) for w in machines.split(',')]
@@ -632,29 +737,37 @@ def run_compare(
     widths, note = network_scales(network, scales)
     of_class, d = read_label(net, label), machine_images(net, data, size, n, full)
     check_room(seeds*(1 + len(kinds)), net.shape)
-    y = d.y if net.num_classes else None
-    made = {machine_title(kind): kind(d.x.to(net.device), y, net.schedule, widths if kind.windowed else None) for kind in kinds}
+    x, y, made = d.x.to(net.device), labels_for(net, d), {}
+    for kind in kinds: made[machine_title(kind)] = make_machine(kind, x, y, net.schedule, widths)
+    null_data = None if no_nulls else other_set(d)
     c = compare(net, made, range(seed, seed + seeds), steps, network_steps, of_class, out=out,
-                nulls=not no_nulls, null_data=None if no_nulls else other_set(d))
+                nulls=not no_nulls, null_data=null_data)
     print(c)
     say(note)
-    facts = dict(network=network, data=d.name, subset=is_subset(d.name, data, full), images=len(d), scales=widths)
+    subset = is_subset(d.name, data, full)
+    facts = dict(network=network, data=d.name, subset=subset, images=len(d), scales=widths)
     wrote(compare_files(c, out, d, facts))
 
 # %% ../../nbs/library/app/cli.ipynb #f621707f
-@command(app, 'creativity table1 --recompute fashion_mnist-resnet --n 300 --seeds 4 --out out/table1')
+@command(app, 'creativity table1 --recompute fashion_mnist-resnet --n 300 --seeds 4 '
+              '--out out/table1')
 def run_table1(
     recompute: str|None = None, # a row to measure, such as cifar10-resnet or faces-unet
-    quick: bool = False, # measure all networks in the package: four seeds, few images, under five minutes
+    # measure all networks in the package: four seeds, few images, under five minutes
+    quick: bool = False,
     network: str|None = None, # with --recompute: weights that are not in the package
     data: str|None = None, # with --recompute: other images than the row's
     n: int|None = None, # with --recompute: of the images
     full: bool = False, # with --recompute: of the row's set
-    seeds: int|None = None, # with --recompute: how many; 100 for conditional networks and 25 for others when left out
-    steps: int = 20, # with --recompute: of the machines, and of the network in the second table
+    # with --recompute: how many; 100 for conditional networks and 25 for others when left out
+    seeds: int|None = None,
+    # with --recompute: of the machines, and of the network in the second table
+    steps: int = 20,
     network_steps: int = 150, # with --recompute: of the network
     seed: int = 0, # with --recompute: of the noise
-    extend: bool = False, # with --recompute: take over the seeds that the table has already, if they were measured in the same way
+    # with --recompute: take over the seeds that the table has already,
+    # if they were measured in the same way
+    extend: bool = False,
     out: Path|None = None, # for table1.png, .csv, .json and .txt, and a row's finished seeds
 ):
     "The paper's table beside ours; measure a row again."
@@ -663,10 +776,14 @@ def run_table1(
     from creativity.studies.table import measure, quick_table, read_table, table_files, table_report
     if quick and recompute: raise CreativityError('choose one of --quick and --recompute')
     if not recompute and (network or data or full or n or seeds or seed or extend):
-        raise CreativityError('--network, --data, --full, --n, --seeds, --seed and --extend go with --recompute ROW')
+        raise CreativityError('--network, --data, --full, --n, --seeds, --seed and --extend '
+                              'go with --recompute ROW')
     matplotlib.use('agg')
-    if out is None and (quick or recompute): out = Path('out/table1-quick' if quick else 'out/table1')
-    if recompute: measure(recompute, network, data, n, full, seeds, steps, network_steps, out/recompute, extend=extend, seed=seed)
+    if recompute:
+        out = out or Path('out/table1')
+        measure(recompute, network, data, n, full, seeds, steps, network_steps, out/recompute,
+                extend=extend, seed=seed)
+    if quick: out = out or Path('out/table1-quick')
     rows = quick_table(out) if quick else read_table(out)
     print(table_report(rows))
     if out: wrote(table_files(rows, out, quick))
@@ -675,10 +792,15 @@ def run_table1(
 @cache
 def study_titles() -> dict[str, str]: # name -> the line below the title of its notebook
     "The studies that there are: the modules with a function `run_study`. None of them is imported."
-    texts = {p.name.removesuffix('.py'): p.read_text(encoding='utf-8')
-             for p in files('creativity').joinpath('studies').iterdir() if p.name.endswith('.py')}
-    return {name: (ast.get_docstring(ast.parse(text)) or '').split('\n')[0]
-            for name, text in sorted(texts.items()) if '\ndef run_study(' in text}
+    titles = {}
+    modules = [p for p in files('creativity').joinpath('studies').iterdir()
+               if p.name.endswith('.py')]
+    for path in sorted(modules, key=lambda p: p.name):
+        text = path.read_text(encoding='utf-8')
+        if '\ndef run_study(' not in text: continue
+        doc = ast.get_docstring(ast.parse(text)) or ''
+        titles[path.name.removesuffix('.py')] = doc.split('\n')[0]
+    return titles
 
 # %% ../../nbs/library/app/cli.ipynb #6078fbc8
 def study_example(
@@ -686,9 +808,11 @@ def study_example(
 ) -> str: # a command line
     "The command that made a stored result of a study."
     from creativity.studies.command import stored
-    results = [p.name.removesuffix('.json') for p in files('creativity').joinpath('assets', 'studies').iterdir()]
+    folder = files('creativity').joinpath('assets', 'studies')
+    results = [p.name.removesuffix('.json') for p in folder.iterdir()]
     mine = sorted(r for r in results if r == name or r.startswith(f'{name}-'))
-    return f'{stored(mine[0])["command"] if mine else f"creativity study {name}"} --out out/{name}'
+    command = stored(mine[0])['command'] if mine else f'creativity study {name}'
+    return f'{command} --out out/{name}'
 
 # %% ../../nbs/library/app/cli.ipynb #f3fbb9e9
 class Studies(TyperGroup):
@@ -705,12 +829,14 @@ class Studies(TyperGroup):
             matplotlib.use('agg')
             wrote(make_study(run, **given))
         one = new_program()
-        one.command(name, help=command_help(run, study_example(name)))(callback_of(run, out=Path('out')/name, call=call))
+        make = one.command(name, help=command_help(run, study_example(name)))
+        make(callback_of(run, out=Path('out')/name, call=call))
         return typer.main.get_command(one)
 
     def format_commands(self, ctx, formatter):
         "The list in `creativity study --help`."
-        with formatter.section('Studies'): formatter.write_dl(list(study_titles().items()))
+        with formatter.section('Studies'):
+            formatter.write_dl(list(study_titles().items()))
 
 # %% ../../nbs/library/app/cli.ipynb #6fe6f49b
 studies = new_program('Make one of the studies again, and write what it found.', Studies)
@@ -751,7 +877,9 @@ def read_image(
     path: Path, # image file
     shape: tuple, # (C,H,W) that a machine takes
 ) -> tuple['torch.Tensor', str]: # [C,H,W] in [-1,1], and in words what was done to the image
-    "One image at the size of a machine's images: framed from 28×28 to 32×32 as the data sets are, else its central part resized."
+    """One image at the size of a machine's images.
+
+    One of 28×28 is framed to 32×32 as the data sets are; of others the middle is resized."""
     import io
 
     import numpy as np
@@ -759,9 +887,11 @@ def read_image(
 
     from creativity.data.images import from_uint8, to_size
     from creativity.data.own import decode
-    raw, (C, H, W) = path.read_bytes(), shape
+    C, H, W = shape
+    raw = path.read_bytes()
     try:
-        decode(raw, 1) # refuses with the reason
+        # refuses with the reason
+        decode(raw, 1)
         with Image.open(io.BytesIO(raw)) as im: size = im.size
         framed = size == (28, 28) and (H, W) == (32, 32)
         pixels = decode(raw, 28 if framed else (H, W), color=C == 3)
@@ -782,15 +912,19 @@ def read_sample(
 
     from creativity.data.own import read_arrays
     arrays = read_arrays(path)
-    if 'images' not in arrays: raise CreativityError(f'{path} holds no images: give a file that creativity sample wrote')
+    if 'images' not in arrays:
+        raise CreativityError(f'{path} holds no images: give a file that creativity sample wrote')
     images = torch.as_tensor(arrays['images'])
-    if tuple(images.shape[1:]) != tuple(shape):
-        raise CreativityError(f'{path} holds images of shape {tuple(images.shape[1:])}, the machine compares {tuple(shape)}: choose other --data')
-    if index >= len(images): raise CreativityError(f'--index must be from 0 to {len(images) - 1}, got {index}')
-    return images[index].float(), f'image {index} of {len(images)}, as it is'
+    N, here = len(images), tuple(images.shape[1:])
+    if here != tuple(shape):
+        raise CreativityError(f'{path} holds images of shape {here}, '
+                              f'the machine compares {tuple(shape)}: choose other --data')
+    if index >= N: raise CreativityError(f'--index must be from 0 to {N - 1}, got {index}')
+    return images[index].float(), f'image {index} of {N}, as it is'
 
 # %% ../../nbs/library/app/cli.ipynb #c52b21a5
-@command(app, 'creativity explain image.png --data fashion_mnist --label Pullover --n 200 --machine bbels --out out/explain')
+@command(app, 'creativity explain image.png --data fashion_mnist --label Pullover --n 200 '
+              '--machine bbels --out out/explain')
 def run_explain(
     image: Path, # image file, or samples.npz
     index: int = 0, # which image of a .npz file
@@ -801,7 +935,8 @@ def run_explain(
     full: bool = False, # of a set
     machine: str = 'bbels', # is, ls, els or bbels
     k: int = 7, # window width
-    null: int = 8, # training images as the control of the verdict; each takes as long as the image itself
+    # training images as the control of the verdict; each takes as long as the image itself
+    null: int = 8,
     device: str = 'cpu', # for the work
     out: Path = Path('out/explain'), # for explain.png and explain.json
 ):
@@ -809,27 +944,21 @@ def run_explain(
     import matplotlib
 
     from creativity.files import writable_folder
-    from creativity.machines.named import machine_named
+    from creativity.machines.named import machine_named, make_machine
     from creativity.machines.whole import ESMachine
     from creativity.measure.provenance import explain, explain_files
     kind = machine_named(machine)
     if kind is ESMachine: raise CreativityError('es has no windows: choose is, ls, els or bbels')
     if not image.is_file(): raise FileNotFoundError(f'there is no file {image}')
-    where, out, d = read_device(device), writable_folder(out), read_images(data, size, label, n, full)
-    shape = tuple(d.x.shape[1:])
-    x, how = read_sample(image, index, shape) if image.suffix == '.npz' else read_image(image, shape)
+    where, out = read_device(device), writable_folder(out)
+    d = read_images(data, size, label, n, full)
+    images = d.x.to(where)
+    shape, is_sample = tuple(images.shape[1:]), image.suffix == '.npz'
+    x, how = read_sample(image, index, shape) if is_sample else read_image(image, shape)
     matplotlib.use('agg')
-    e = explain(x.to(where), machine_at(kind, d.x.to(where), k), null=min(null, len(d) - 1), progress=True)
+    controls = min(null, len(d) - 1)
+    m = make_machine(kind, images, scales=k)
+    e = explain(x.to(where), m, null=controls, progress=True)
     print(f'{image}: {how}; windows of {k}x{k} (--k chooses others)')
     print(e)
     wrote(explain_files(e, out, dict(image=str(image), resized=how, data=d.name, label=label)))
-
-# %% ../../nbs/library/app/cli.ipynb #b67a4b85
-def machine_at(
-    kind: type, # of machine
-    images: 'torch.Tensor', # [N,C,H,W]
-    k: int, # window width
-) -> 'Denoiser':
-    "A machine with one window width, which one that compares whole images needs not."
-    from creativity.machines.whole import WholeMachine
-    return kind(images) if issubclass(kind, WholeMachine) else kind(images, scales=k)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ..errors import CreativityError
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,9 +24,9 @@ from ..data.find import load
 from ..data.images import Images, to_uint8
 from ..diffusion import State, sample, samples
 from ..files import writable_folder, write_arrays, write_figure, write_json, write_text
-from ..machines.whole import ISMachine
+from ..machines.named import machine_named, make_machine
 from ..machines.widths import published_scales
-from ..machines.windows import BBELSMachine, LateBelief, LSMachine, Machine
+from ..machines.windows import LateBelief, Machine
 from ..measure.provenance import Recorder, colors, foreground, provenance_map
 from ..measure.provenance import nearest_image as nearest_of
 from ..metrics import scores
@@ -39,9 +39,10 @@ def nearest_image(
     x: Tensor, # [B,C,H,W]
     d: Images, # training images
     labels: Tensor|None = None, # [B] only images of the same class count; None: all do
-) -> tuple[Tensor, Tensor]: # [B] distances, root of the mean squared difference of pixels, and [B] indices into `d`
+) -> tuple[Tensor, Tensor]: # [B] root of the mean squared difference of pixels, [B] index
     "The training image that is closest to each image."
-    return nearest_of(x, d.x, None if labels is None else labels[:, None] == d.y)
+    if labels is None or d.y is None: return nearest_of(x, d.x)
+    return nearest_of(x, d.x, labels[:, None].eq(d.y))
 
 # %% ../../nbs/library/app/demo.ipynb #0aa1901a
 @dataclass
@@ -61,7 +62,7 @@ def run(
     seeds: Sequence[int], # seed ids
     labels: Tensor|None = None, # [B] classes
     steps: int = 20, # denoising steps
-    title: str|None = None, # of the progress bar, shown if it takes more than two seconds; default: the machine's name
+    title: str|None = None, # of the progress bar; default: the machine's name
 ) -> Run: # images, beliefs, time and memory
     "Sample from a machine with DDIM and record its beliefs."
     recorder, title = Recorder(machine), title or type(machine).__name__
@@ -97,6 +98,15 @@ def show_image(
     for s in ax.spines.values(): s.set(visible=frame is not None, color=frame, linewidth=3)
 
 # %% ../../nbs/library/app/demo.ipynb #d8104dcc
+def class_titles(
+    d: Images, # with labels
+    labels: Tensor, # [B] of them
+) -> list[str]: # B titles
+    "What classes are called: by their names, or their numbers where they have none."
+    names = d.class_names
+    return [names[c] if names else str(c) for c in labels.tolist()]
+
+# %% ../../nbs/library/app/demo.ipynb #8b94164a
 def overview_figure(
     rows: dict[str, Tensor], # label of a row -> its images [B,C,H,W]
     notes: dict[str, list[str]], # label of a row -> a line below each of its images
@@ -105,10 +115,12 @@ def overview_figure(
 ) -> Figure:
     "Images in rows and columns: one message a row."
     n, m = len(rows), len(titles)
-    fig, axs = plt.subplots(n, m, figsize=(1.1*m + 1.2, 1.28*n + .6), squeeze=False, layout='constrained')
+    size = (1.1*m + 1.2, 1.28*n + .6)
+    fig, axs = plt.subplots(n, m, figsize=size, squeeze=False, layout='constrained')
     for r, (name, images) in enumerate(rows.items()):
         for c, im in enumerate(images):
-            show_image(axs[r, c], im, notes[name][c], '' if r else titles[c], '' if c else name)
+            above, left = '' if r else titles[c], '' if c else name
+            show_image(axs[r, c], im, notes[name][c], above, left)
     fig.suptitle(title, fontsize=10)
     return fig
 
@@ -117,8 +129,8 @@ def top_sources(
     image: Tensor, # [H,W] training image of each pixel
     mask: Tensor, # [H,W] pixels that count
     n: int = 8, # how many
-) -> tuple[Tensor, Tensor]: # indices of the images that gave the most pixels, most first, and how many each gave
-    "The main sources of an image."
+) -> tuple[Tensor, Tensor]: # the images that gave the most, and how many pixels each
+    "The main sources of an image, the largest first."
     ids, counts = image[mask].unique(return_counts=True)
     order = counts.argsort(descending=True, stable=True)[:n]
     return ids[order], counts[order]
@@ -141,20 +153,34 @@ def provenance_figure(
     mask: Tensor, # [H,W] pixels that count
     title: str = '', # above all
 ) -> Figure: # a block for each belief
-    "Each belief as image, as map of sources, and the eight main sources with the places they gave pixels from."
+    "Each belief as image, as map of sources, and the eight main sources with what they gave."
     fig = plt.figure(figsize=(7.5, 2.6*len(beliefs) + .3), layout='constrained')
     fig.suptitle(title, fontsize=10)
-    for sub, (title, b) in zip(np.atleast_1d(fig.subfigures(len(beliefs))), beliefs.items(), strict=True):
-        ids, counts = top_sources(b.image, mask)
-        axs = sub.subplot_mosaic('AABBabcd\nAABBefgh')
-        for ax in axs.values(): ax.axis('off') if ax.get_label() in 'abcdefgh'[len(ids):] else None
-        show_image(axs['A'], b.mean.float(), above='posterior mean')
-        show_image(axs['B'], provenance_map(b.image, mask), above=f'{len(b.image[mask].unique())} sources')
-        for key, i, n, color in zip('abcdefgh', ids, counts, colors, strict=False):
-            used = mask & (b.image == i)
-            show_image(axs[key], mark_places(data[i], b.place[:, used], color), f'{n} pixels', frame=color)
-        sub.suptitle(title, fontsize=10)
+    blocks = fig.subfigures(len(beliefs), squeeze=False)[:, 0]
+    for block, (name, b) in zip(blocks, beliefs.items(), strict=True):
+        draw_sources(block, b, data, mask)
+        block.suptitle(name, fontsize=10)
     return fig
+
+# %% ../../nbs/library/app/demo.ipynb #ce8590a0
+def draw_sources(
+    block: SubFigure, # where
+    b: Belief, # about one image, all [C,H,W] or [H,W]
+    data: Tensor, # [N,C,H,W] the machine's training images
+    mask: Tensor, # [H,W] pixels that count
+) -> None:
+    "One block of `provenance_figure`: image, map, and up to eight sources."
+    small = 'abcdefgh'
+    axs = block.subplot_mosaic('AABBabcd\nAABBefgh')
+    ids, counts = top_sources(b.image, mask)
+    n_sources = len(b.image[mask].unique())
+    show_image(axs['A'], b.mean.float(), above='posterior mean')
+    show_image(axs['B'], provenance_map(b.image, mask), above=f'{n_sources} sources')
+    for key in small[len(ids):]: axs[key].axis('off')
+    for key, i, n, color in zip(small, ids, counts, colors, strict=False):
+        used = mask & (b.image == i)
+        marked = mark_places(data[i], b.place[:, used], color)
+        show_image(axs[key], marked, f'{n} pixels', frame=color)
 
 # %% ../../nbs/library/app/demo.ipynb #0c862d4f
 def pick(
@@ -171,15 +197,17 @@ def two_moments(
     i: int, # which image of the batch
 ) -> dict[str, Belief]: # title -> belief about it, for `provenance_figure`
     "An image on the way, when two fifths of the steps are left, and at the last step."
-    titles = {max(2, round(.4*len(r.beliefs))): 'On the way', 1: 'Last step'}
-    return {f'{title}: t = {r.states[-1 - n].t:.2f}, windows {machine.width(r.states[-1 - n].t)} wide': pick(r.beliefs[-n], i)
-            for n, title in titles.items()}
+    steps_left, moments = {'On the way': max(2, round(.4*len(r.beliefs))), 'Last step': 1}, {}
+    for title, n in steps_left.items():
+        t = r.states[-1 - n].t
+        moments[f'{title}: t = {t:.2f}, windows {machine.width(t)} wide'] = pick(r.beliefs[-n], i)
+    return moments
 
 # %% ../../nbs/library/app/demo.ipynb #295b2cd2
 def n_eff_by_step(
     r: Run, # of any machine
 ) -> list[float]: # highest noise first
-    "The effective number of candidates at each step: its median over the pixels that end up as foreground."
+    "The effective number of candidates at each step: its median over the final foreground."
     mask = foreground(r.x)
     return [b.n_eff[mask].median().item() for b in r.beliefs]
 
@@ -190,32 +218,44 @@ def flow_figure(
     title: str = '', # above all
     n: int = 8, # moments to show
 ) -> Figure:
-    "The noisy image of the last machine, what each machine believes at eight moments, and `N_eff` by step."
+    "The last machine's noisy image, what each machine believes, and `N_eff` by step."
     states, last = next(iter(runs.values())).states, list(runs)[-1]
     at = [round(j) for j in np.linspace(0, len(states) - 1, n)]
-    rows = {f'$x_t$\n{last}': [s.x[i] for s in runs[last].states]} | {
-            f'$\\hat x_0$\n{name}': [s.x0[i] for s in r.states] for name, r in runs.items()}
+    rows = {f'$x_t$\n{last}': [s.x[i] for s in runs[last].states]}
+    for name, r in runs.items(): rows[f'$\\hat x_0$\n{name}'] = [s.x0[i] for s in r.states]
     fig = plt.figure(figsize=(n + 1, len(rows) + 3.4), layout='constrained')
-    top, bottom = fig.subfigures(2, height_ratios=(len(rows) + .5, 2.6))
-    axs = top.subplots(len(rows), n, squeeze=False)
-    for r, (name, images) in enumerate(rows.items()):
-        for ax, j in zip(axs[r], at, strict=True):
-            show_image(ax, images[j], above='' if r else f't = {states[j].t:.2f}', left='' if j else name)
-    ax = bottom.subplots()
-    for (name, r), color, style in zip(runs.items(), ('#D55E00', '#0072B2', '#009E73'), ('s--', '^-.', 'o-'), strict=False):
-        ax.semilogy([s.t for s in r.states[:-1]], n_eff_by_step(r), style, color=color, ms=4, label=name)
-    ax.set(xlabel='time t (1: noise, 0: image)', ylabel='$N_\\mathrm{eff}$, median of pixels', xlim=(1.03, -.03))
-    ax.grid(alpha=.3)
-    ax.legend()
+    blocks = fig.subfigures(2, squeeze=False, height_ratios=(len(rows) + .5, 2.6))[:, 0]
+    axs = blocks[0].subplots(len(rows), n, squeeze=False)
+    for row, (name, images) in enumerate(rows.items()):
+        for ax, j in zip(axs[row], at, strict=True):
+            above, left = '' if row else f't = {states[j].t:.2f}', '' if j else name
+            show_image(ax, images[j], above=above, left=left)
+    draw_n_eff(blocks[1].subplots(), runs)
     fig.suptitle(title, fontsize=10)
     return fig
+
+# %% ../../nbs/library/app/demo.ipynb #04051622
+def draw_n_eff(
+    ax: plt.Axes, # where
+    runs: dict[str, Run], # name -> what the machine did; at most three
+) -> None:
+    "The number of candidates by step, a line a machine."
+    looks = (('s--', '#D55E00'), ('^-.', '#0072B2'), ('o-', '#009E73'))
+    for (name, r), (style, color) in zip(runs.items(), looks, strict=False):
+        times = [s.t for s in r.states[:-1]]
+        ax.semilogy(times, n_eff_by_step(r), style, color=color, ms=4, label=name)
+    ax.set(xlabel='time t (1: noise, 0: image)', xlim=(1.03, -.03))
+    ax.set(ylabel='$N_\\mathrm{eff}$, median of pixels')
+    ax.grid(alpha=.3)
+    ax.legend()
 
 # %% ../../nbs/library/app/demo.ipynb #ebd825f3
 def spread(
     v: Tensor, # [B] distances
 ) -> dict: # ready for JSON
     "The part of a row that all images have."
-    return dict(distance=v.quantile(.5).item(), least=v.min().item(), most=v.max().item(), distances=v.tolist())
+    median, least, most = v.quantile(.5).item(), v.min().item(), v.max().item()
+    return dict(distance=median, least=least, most=most, distances=v.tolist())
 
 # %% ../../nbs/library/app/demo.ipynb #428da1af
 def table_row(
@@ -224,8 +264,9 @@ def table_row(
     agrees: list[float], # [B] Pearson's r of its images with the network's
 ) -> dict: # numbers, ready for JSON
     "What the demo measures of a machine."
-    t = [round(s.t, 6) for s in r.states[:-1]]
-    return dict(r=float(np.median(agrees)), rs=agrees, **spread(distance), n_eff=dict(zip(t, n_eff_by_step(r), strict=True)),
+    times = [round(s.t, 6) for s in r.states[:-1]]
+    n_eff = dict(zip(times, n_eff_by_step(r), strict=True))
+    return dict(r=float(np.median(agrees)), rs=agrees, **spread(distance), n_eff=n_eff,
                 seconds=r.seconds, peak_MiB=r.peak/2**20)
 
 # %% ../../nbs/library/app/demo.ipynb #2e7b25f1
@@ -235,28 +276,44 @@ def table_cells(
     times: Sequence[float], # at which `n_eff` is shown
 ) -> list[str]:
     "A row in words."
-    n_eff = [f'{row["n_eff"][t]:.3g}' if row['n_eff'][t] < 1000 else f'{row["n_eff"][t]:,.0f}' for t in times] if 'n_eff' in row else ['']*len(times)
-    rest = [f'{row[k]:{f}}' if k in row else '' for k, f in (('seconds', '.1f'), ('peak_MiB', ',.0f'))]
-    return [name, f'{row["r"]:.3f}' if 'r' in row else '', *(f'{row[k]:.3f}' for k in ('distance', 'least', 'most')), *n_eff, *rest]
+    def cell(key, form): return f'{row[key]:{form}}' if key in row else ''
+    far = [cell(key, '.3f') for key in ('distance', 'least', 'most')]
+    known = row.get('n_eff', {})
+    n_eff = [in_words(known[t]) if known else '' for t in times]
+    cost = [cell('seconds', '.1f'), cell('peak_MiB', ',.0f')]
+    return [name, cell('r', '.3f'), *far, *n_eff, *cost]
 
 # %% ../../nbs/library/app/demo.ipynb #c69af9dd
+def in_words(
+    n: float, # an effective number
+) -> str:
+    "Three digits, and all digits of thousands."
+    return f'{n:.3g}' if n < 1000 else f'{n:,.0f}'
+
+# %% ../../nbs/library/app/demo.ipynb #95926ff3
 def markdown_table(
     lines: list[list[str]], # cells, the heading first
 ) -> str: # Markdown, with aligned columns
     "A table that reads well as text, too; numbers to the right."
-    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    write = lambda cells: '| ' + ' | '.join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, wide, strict=True))) + ' |'
-    rule = '| ' + ' | '.join('-'*w if i == 0 else '-'*(w - 1) + ':' for i, w in enumerate(wide)) + ' |'
+    first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    def write(cells):
+        "A line, the first cell to the left."
+        numbers = [c.rjust(w) for c, w in zip(cells[1:], others, strict=True)]
+        return f'| {" | ".join([cells[0].ljust(first), *numbers])} |'
+    rule = write(['-'*first, *('-'*(w - 1) + ':' for w in others)])
     return '\n'.join([write(lines[0]), rule, *map(write, lines[1:])])
 
-# %% ../../nbs/library/app/demo.ipynb #95926ff3
+# %% ../../nbs/library/app/demo.ipynb #577064aa
 def demo_table(
     rows: dict[str, dict], # name -> `table_row`
 ) -> str: # Markdown
     "The demo's table."
-    times = list(next(r['n_eff'] for r in rows.values() if 'n_eff' in r))
-    times = dict.fromkeys(min(times, key=lambda t: abs(t - goal)) for goal in (1, .75, .5, .25, 0))
-    head = ['', 'r', 'distance', 'least', 'most', *(f'N_eff t={t:.2f}' for t in times), 'seconds', 'peak MiB']
+    known = next(r['n_eff'] for r in rows.values() if 'n_eff' in r)
+    # of few steps one may be the nearest to two of the goals
+    nearest = [min(known, key=lambda t: abs(t - goal)) for goal in (1, .75, .5, .25, 0)]
+    times = list(dict.fromkeys(nearest))
+    far, n_eff = ['distance', 'least', 'most'], [f'N_eff t={t:.2f}' for t in times]
+    head = ['', 'r', *far, *n_eff, 'seconds', 'peak MiB']
     return markdown_table([head, *(table_cells(name, r, times) for name, r in rows.items())])
 
 # %% ../../nbs/library/app/demo.ipynb #3f7fac8e
@@ -264,10 +321,12 @@ def demo_data(
     images: int = 150, # training images of each class
     classes: Sequence[int] = (0, 1, 3, 5, 8, 9), # of Fashion-MNIST
     seed: int = 20, # class c starts from seed id `seed + c`
-) -> tuple[Images, Images, Tensor, list[int]]: # training and held-out images of these classes, [B] the classes, B seed ids
-    "What the demo starts from."
-    labels, both = torch.tensor(classes), (load('fashion_mnist', n=10*images), load('fashion_mnist', 'test'))
-    d, held_out = (part[torch.isin(part.y, labels)] for part in both)
+) -> tuple[Images, Images, Tensor, list[int]]: # training, held-out images; [B] classes; seed ids
+    "What the demo starts from: images of these classes alone."
+    labels = torch.tensor(classes)
+    def of_classes(d): return d[torch.isin(d.y, labels)]
+    d = of_classes(load('fashion_mnist', n=10*images))
+    held_out = of_classes(load('fashion_mnist', 'test'))
     return d, held_out, labels, [seed + c for c in classes]
 
 # %% ../../nbs/library/app/demo.ipynb #86c4a558
@@ -276,12 +335,12 @@ def demo_runs(
     labels: Tensor, # [B] classes
     seeds: Sequence[int], # B seed ids
     steps: int, # denoising steps
-) -> tuple[Tensor, dict[str, Run], Machine]: # [B,C,H,W] the trained network's images; name -> run; and the last machine
+) -> tuple[Tensor, dict[str, Run], Machine]: # the network's images; name -> run; last machine
     "The trained ResNet, IS, LS and bbELS from the same seeds and labels."
     trained = sample(load_network('fashion_mnist-resnet'), seeds, steps, labels)
     scales, out = published_scales('fashion_mnist-resnet'), {}
-    for name, kind in (('IS', ISMachine), ('LS', LSMachine), ('bbELS', BBELSMachine)):
-        machine = kind(d.x, d.y, scales=scales if kind.windowed else None)
+    for name in ('IS', 'LS', 'bbELS'):
+        machine = make_machine(machine_named(name), d.x, d.y, scales=scales)
         out[name] = run(machine, seeds, labels, steps, name)
     return trained, out, machine
 
@@ -294,9 +353,13 @@ def demo_rows(
     labels: Tensor, # [B] classes
 ) -> dict[str, dict]: # name -> row
     "The rows of the demo's table."
-    rows = {name: table_row(r, nearest_image(r.x, d, labels)[0], agreement(trained, r.x)) for name, r in runs.items()}
-    real = {'trained ResNet': (trained, labels), 'held-out images': (held_out.x, held_out.y)}
-    return rows | {name: spread(nearest_image(x, d, y)[0]) for name, (x, y) in real.items()}
+    rows = {}
+    for name, r in runs.items():
+        distance, _ = nearest_image(r.x, d, labels)
+        rows[name] = table_row(r, distance, agreement(trained, r.x))
+    rows['trained ResNet'] = spread(nearest_image(trained, d, labels)[0])
+    rows['held-out images'] = spread(nearest_image(held_out.x, d, held_out.y)[0])
+    return rows
 
 # %% ../../nbs/library/app/demo.ipynb #d9968430
 def agreement_table(
@@ -304,8 +367,11 @@ def agreement_table(
     classes: Sequence[str], # B names
 ) -> str: # Markdown
     "Pearson's r of each machine's image with the network's, a column for each."
-    lines = [[f'r with the network: {name}', *(f'{v:.2f}' for v in row['rs'])] for name, row in rows.items() if 'rs' in row]
-    return markdown_table([['', *classes], *lines])
+    lines = [['', *classes]]
+    for name, row in rows.items():
+        if 'rs' not in row: continue
+        lines.append([f'r with the network: {name}', *(f'{v:.2f}' for v in row['rs'])])
+    return markdown_table(lines)
 
 # %% ../../nbs/library/app/demo.ipynb #4114881d
 def demo_overview(
@@ -315,15 +381,28 @@ def demo_overview(
     labels: Tensor, # [B] classes
 ) -> Figure:
     "The noise, the network's images, those of the machines with r and d, and the sources of bbELS."
-    last, n = runs['bbELS'], int((d.y == labels[0]).sum())
-    sources = [provenance_map(image, mask) for image, mask in zip(last.beliefs[-1].image, foreground(last.x), strict=True)]
-    rows = {'noise': last.states[0].x, 'trained\nResNet': trained, 'bbELS': last.x, 'sources\nof bbELS': sources, 'LS': runs['LS'].x, 'IS': runs['IS'].x}
-    far = {name: nearest_image(x, d, labels)[0].tolist() for name, x in rows.items() if torch.is_tensor(x)}
-    notes = {name: ['']*len(labels) for name in rows} | {'trained\nResNet': [f'd {v:.2f}' for v in far['trained\nResNet']]}
-    notes |= {name: [f'r {a:.2f}  d {b:.2f}' for a, b in zip(agreement(trained, r.x), far[name], strict=True)] for name, r in runs.items()}
-    return overview_figure(rows, notes, [d.class_names[c] for c in labels],
-        f'The same noise through a trained network, and through three machines\nthat were not trained, with {n} training images of each class.\n'
-        'r: agreement with the network.  d: distance to the nearest training image')
+    last = runs['bbELS']
+    each = zip(last.beliefs[-1].image, foreground(last.x), strict=True)
+    sources = torch.stack([provenance_map(image, mask) for image, mask in each])
+    rows = {
+        'noise': last.states[0].x,
+        'trained\nResNet': trained,
+        'bbELS': last.x,
+        'sources\nof bbELS': sources,
+        'LS': runs['LS'].x,
+        'IS': runs['IS'].x,
+    }
+    def far(x): return nearest_image(x, d, labels)[0].tolist()
+    notes = {name: ['']*len(labels) for name in rows}
+    notes['trained\nResNet'] = [f'd {v:.2f}' for v in far(trained)]
+    for name, r in runs.items():
+        pairs = zip(agreement(trained, r.x), far(r.x), strict=True)
+        notes[name] = [f'r {a:.2f}  d {b:.2f}' for a, b in pairs]
+    n = int(torch.as_tensor(d.y).eq(labels[0]).sum())
+    title = ('The same noise through a trained network, and through three machines\n'
+             f'that were not trained, with {n} training images of each class.\n'
+             'r: agreement with the network.  d: distance to the nearest training image')
+    return overview_figure(rows, notes, class_titles(d, labels), title)
 
 # %% ../../nbs/library/app/demo.ipynb #4776d943
 def demo_figures(
@@ -335,12 +414,14 @@ def demo_figures(
 ) -> dict[str, Figure]: # file name -> figure
     "The demo's figures."
     last = list(runs)[-1]
+    moments, mask = two_moments(runs[last], machine, 0), foreground(runs[last].x)[0]
+    origins = (f'Where each pixel of an image of {last} came from, '
+               'and the eight training images that gave the most')
+    hesitation = 'From noise to image, and how many candidates a pixel hesitates between'
     return {
         'overview.png': demo_overview(trained, runs, d, labels),
-        'provenance.png': provenance_figure(two_moments(runs[last], machine, 0), d.x, foreground(runs[last].x)[0],
-            f'Where each pixel of an image of {last} came from, and the eight training images that gave the most'),
-        'flow.png': flow_figure(runs, min(1, len(labels) - 1),
-            'From noise to image, and how many candidates a pixel hesitates between'),
+        'provenance.png': provenance_figure(moments, d.x, mask, origins),
+        'flow.png': flow_figure(runs, min(1, len(labels) - 1), hesitation),
     }
 
 # %% ../../nbs/library/app/demo.ipynb #8471b496
@@ -351,18 +432,24 @@ def demo(
     seed: int = 20, # class c starts from seed id `seed + c`
     classes: Sequence[int] = (0, 1, 3, 5, 8, 9), # of Fashion-MNIST, a column each
 ) -> list[Path]: # the files
-    "The whole theory at work: a trained network, IS, LS and bbELS from the same seeds; tables printed; figures, table and images into `out`."
+    """The whole theory at work: a trained network, IS, LS and bbELS from the same seeds.
+
+    Tables are printed; figures, table and images are written into `out`."""
     if steps < 2: raise CreativityError(f'the demo takes at least 2 steps, got {steps}')
-    out, (d, held_out, labels, seeds) = writable_folder(out), demo_data(images, classes, seed)
+    out = writable_folder(out)
+    d, held_out, labels, seeds = demo_data(images, classes, seed)
     trained, runs, machine = demo_runs(d, labels, seeds, steps)
-    rows, b, names = demo_rows(trained, runs, d, held_out, labels), runs['bbELS'].beliefs[-1], [d.class_names[c] for c in classes]
+    rows, names = demo_rows(trained, runs, d, held_out, labels), class_titles(d, labels)
     table = demo_table(rows) + '\n\n' + agreement_table(rows, names)
     print(table, flush=True)
-    facts = dict(version=creativity.__version__, network='fashion_mnist-resnet', data=d.name, images_per_class=images, steps=steps,
-                 scales=machine.scales, seeds=seeds, classes=names, rows=rows)
-    arrays = dict({name: r.x for name, r in runs.items()}, network=trained, labels=labels, seeds=seeds, training=to_uint8(d.x),
-                  training_labels=d.y, provenance_image=b.image, provenance_place=b.place, provenance_weight=b.weight)
+    facts = dict(version=creativity.__version__, network='fashion_mnist-resnet', data=d.name,
+                 images_per_class=images, steps=steps, scales=machine.scales, seeds=seeds,
+                 classes=names, rows=rows)
+    b, made = runs['bbELS'].beliefs[-1], {name: r.x for name, r in runs.items()}
+    arrays = made | dict(network=trained, labels=labels, seeds=seeds, training=to_uint8(d.x),
+                         training_labels=d.y, provenance_image=b.image, provenance_place=b.place,
+                         provenance_weight=b.weight)
     figures = demo_figures(trained, runs, machine, d, labels)
-    return [*(write_figure(out/name, f) for name, f in figures.items()),
-            write_text(out/'table.md', table), write_json(out/'table.json', facts),
-            write_arrays(out/'images.npz', arrays)]
+    written = [write_figure(out/name, f) for name, f in figures.items()]
+    written += [write_text(out/'table.md', table), write_json(out/'table.json', facts)]
+    return [*written, write_arrays(out/'images.npz', arrays)]

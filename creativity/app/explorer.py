@@ -29,7 +29,7 @@ from ..data.images import Images, to_uint8
 from ..data.sets import SETS, set_name
 from ..data.store import Store
 from ..diffusion import State, samples
-from ..machines.named import machine_named
+from ..machines.named import machine_named, make_machine
 from ..machines.widths import published_scales
 from ..machines.whole import ISMachine
 from ..machines.windows import LSMachine, Machine, Sources, as_store
@@ -77,7 +77,7 @@ class Canvas:
         """
         (H, W), scale = im.shape[1:], size/max(im.shape[1:])
         cell = _picture(im.expand(3, H, W))
-        cell = cell.resize((round(W*scale), round(H*scale)), PIL.Image.NEAREST)
+        cell = cell.resize((round(W*scale), round(H*scale)), PIL.Image.Resampling.NEAREST)
         pen = PIL.ImageDraw.Draw(cell)
         around = list(product((-H, 0, H), (-W, 0, W))) if frame else []
         for (dy, dx), (color, width) in product(around, (('white', 4), (ink, 2))):
@@ -118,7 +118,7 @@ def draw_maps(
     x: Tensor, # [C,H,W] state
     b: Belief, # of the state, with a batch axis
     pixel: tuple[int, int], # row and column
-    seen: Sources, # of that pixel
+    seen: Any, # `Sources` of that pixel
     most: int, # top of the colour scale: as many candidates as a pixel can have
     title: str = '', # above the state
 ) -> None:
@@ -154,7 +154,7 @@ def map_corner(
 # %% ../../nbs/library/app/explorer.ipynb #255d8d59
 def draw_windows(
     canvas: Canvas, # with maps
-    b: Sources, # of a pixel
+    b: Any, # `Sources` of a pixel
     images: Tensor, # [n,C,H,W] the training images `b.image`
 ) -> None:
     "What the pixel sees, its top windows with their weights, and where in which image they are."
@@ -179,7 +179,8 @@ class Flow:
         steps: int = 20, # denoising steps
         label: int|str|None = None, # the class of the machine's dictionary that counts
     ):
-        self.machine, self.label, self.states = machine, label, []
+        self.machine, self.label = machine, label
+        self.states: list[State] = []
         self.more = samples(machine, [seed], steps, label)
 
     def __getitem__(self, i: int) -> State: # after i steps
@@ -265,12 +266,14 @@ class Explorer(VBox):
         self.own, self.n, self.steps, self.quiet = _given(data), n, steps, True
         # a machine and its store, which processes may share, stay whole: a flow names its class
         self.whole = self.own is not None and not isinstance(self.own, Images|Dictionary)
-        self.classes = None if self.own is None else _classes(self.own)
+        self.classes = [] if self.own is None else _classes(self.own)
         names = list(SETS) if self.own is None else [getattr(self.own, 'name', None) or 'images']
         kinds = [(type(self.own).__name__,)] if isinstance(self.own, Machine) else []
         self.controls = controls(names, steps, *kinds)
-        cached = (lru_cache(64)(f) for f in (self.images, self.flow, self.belief))
-        self.images, self.flow, self.belief = cached
+        # what one explorer has computed goes with it
+        self.images = lru_cache(64)(self._images)
+        self.flow = lru_cache(64)(self._flow)
+        self.belief = lru_cache(64)(self._belief)
         layout = Layout(width='100%', max_width='1000px')
         self.image, self.text = Image(format='png', layout=layout), HTML()
         self.clicks = listen(self.image, self.pick)
@@ -286,7 +289,7 @@ class Explorer(VBox):
         "Its facts, where no widget can be shown."
         return f'Explorer: {self.text.value}'
 
-    def images(self, data, label):
+    def _images(self, data, label):
         "The training images, of a class or of all; a store or a machine of one's own keeps all."
         if self.whole: return self.own.store if isinstance(self.own, Machine) else self.own
         among = None if label == 'all' else label
@@ -294,16 +297,16 @@ class Explorer(VBox):
         mine = self.own if among is None else load(self.own, label=among)
         return as_store(load(mine, n=min(self.n, len(mine))))
 
-    def flow(self, data, label, machine, seed):
+    def _flow(self, data, label, machine, seed):
         "A flow; at published widths, unless it is that of one's own machine."
         among = label if self.whole and label != 'all' else None
         if isinstance(self.own, Machine): return Flow(self.own, seed, self.steps, among)
         kind, store = machine_named(machine), self.images(data, label)
         name, widest = data if data in SETS else 'cifar10', 2*max(store.shape[2:]) - 1
         scales = [min(k, widest) for k in published_scales(f'{name}-resnet')]
-        return Flow(kind(store, scales=scales if kind.windowed else None), seed, self.steps, among)
+        return Flow(make_machine(kind, store, scales=scales), seed, self.steps, among)
 
-    def belief(self, step, width, *which):
+    def _belief(self, step, width, *which):
         "What is believed after so many steps of a flow, with any window."
         return self.flow(*which).belief(step, width)
 

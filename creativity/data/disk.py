@@ -55,7 +55,8 @@ class Dictionary(Store):
         "Rows `first` to `end` as float32 [n,C,H,W] in [-1,1]."
         each, path = int(np.prod(self.shape[1:])), self.folder/'images.npy'
         a = np.fromfile(path, np.uint8, (end - first)*each, offset=self.offset + first*each)
-        if len(a) != (end - first)*each: raise CreativityError(f'{path} was cut off while it was in use')
+        if len(a) != (end - first)*each:
+            raise CreativityError(f'{path} was cut off while it was in use')
         return from_uint8(a.reshape(-1, *self.shape[1:]))
 
     def pieces(self, rows, max_bytes):
@@ -78,22 +79,34 @@ class Dictionary(Store):
     def y(self):
         "The labels [N] int64, as `Images` has them."
         if not self.class_slices: return None
-        numbers, sizes = list(self.class_slices), [s.stop - s.start for s in self.class_slices.values()]
-        return torch.tensor(numbers).repeat_interleave(torch.tensor(sizes))
+        sizes = torch.tensor([s.stop - s.start for s in self.class_slices.values()])
+        return torch.tensor(list(self.class_slices)).repeat_interleave(sizes)
 
     def __getitem__(self, part: slice) -> 'Dictionary':
         "Consecutive rows alone, numbered from 0; the files stay as they are."
         first, end, _ = part.indices(len(self))
-        cut = {c: slice(max(s.start - first, 0), min(s.stop, end) - first) for c, s in self.class_slices.items()}
         return replace(self, shape=(max(0, end - first), *self.shape[1:]),
                        offset=self.offset + first*int(np.prod(self.shape[1:])),
-                       class_slices={c: s for c, s in cut.items() if s.start < s.stop})
+                       class_slices=_classes_between(self.class_slices, first, end))
 
     def __repr__(self):
         size = '×'.join(map(str, self.shape[1:]))
         return f'{self.folder}: {len(self):,} images {size}, {len(self.class_slices)} classes'
 
 # %% ../../nbs/library/data/disk.ipynb #b72a0bd8
+def _classes_between(
+    class_slices: dict[int, slice], # class -> its rows
+    first: int, # row
+    end: int, # row
+) -> dict[int, slice]: # class -> its rows, counted from `first`
+    "Where the classes lie in some consecutive rows; those that are not there are left out."
+    found = {}
+    for c, s in class_slices.items():
+        start, stop = max(s.start, first), min(s.stop, end)
+        if start < stop: found[c] = slice(start - first, stop - first)
+    return found
+
+# %% ../../nbs/library/data/disk.ipynb #2d91ff5b
 @dataclass(frozen=True, repr=False)
 class Chosen(Dictionary):
     "Some rows of a dictionary, in their order, numbered from 0; the files stay as they are."
@@ -107,11 +120,9 @@ class Chosen(Dictionary):
     def __getitem__(self, part: slice) -> 'Chosen':
         "Consecutive rows alone, numbered from 0."
         first, end, _ = part.indices(len(self))
-        classes = {c: slice(max(s.start - first, 0), min(s.stop, end) - first)
-                   for c, s in self.class_slices.items()}
         return replace(self, shape=(max(0, end - first), *self.shape[1:]),
                        spans=tuple(_cut(self.spans, first, end)),
-                       class_slices={c: s for c, s in classes.items() if s.start < s.stop})
+                       class_slices=_classes_between(self.class_slices, first, end))
 
 # %% ../../nbs/library/data/disk.ipynb #453ff785
 def _cut(

@@ -150,15 +150,15 @@ def make_dictionary(
     named = path is not None and (set_name(data) in SETS or (full and not path.exists()))
     if versions != 1 and not named:
         raise CreativityError('versions are made of named image sets, not of files or folders')
-    if memory or named:
-        made = from_images(load(data, 'train', size, n, label, full), versions)
-    elif path is not None and path.is_file() and path.suffix.lower() in ARRAYS:
+    if memory or named or path is None or is_dictionary(path):
+        found = load(data, size=size, n=n, label=label, full=full)
+        if isinstance(found, Dictionary): made = from_dictionary(found)
+        else: made = from_images(found, versions)
+    elif path.is_file() and path.suffix.lower() in ARRAYS:
         made = from_array(path, n, label)
         if size is not None and image_size(size) != tuple(made.shape[2:]):
             raise CreativityError(f'size is for image files and sets: the images in {path} are of '
                                   f'{made.shape[2]}x{made.shape[3]}')
-    elif path is None or is_dictionary(path):
-        made = from_dictionary(load(data, size=size, n=n, label=label))
     else:
         how = dict(size=32 if size is None else size, skip=skip, background=background)
         made = _files(path, n, label, grey=grey, **how)

@@ -107,6 +107,17 @@ def whole_labels(
     return torch.from_numpy(found.astype(np.int64))
 
 # %% ../../nbs/library/data/images.ipynb #2305b2d1
+def named_class(
+    word: str, # a class name in any case of letters, or a number in digits
+    names: Sequence[str], # class names, by label
+) -> int|None: # the label; None: neither
+    "The label that a word stands for; a name wins over a number."
+    lower = [n.lower() for n in names]
+    if word.lower() in lower: return lower.index(word.lower())
+    # a longer number is no label of anybody's
+    return int(word) if word.isdecimal() and len(word) < 10 else None
+
+# %% ../../nbs/library/data/images.ipynb #f031b2f6
 def class_index(
     label: Any, # a label, a class name, or None
     names: Sequence[str]|None, # class names, by label
@@ -114,9 +125,8 @@ def class_index(
     "A label from a number or a name; `CreativityError` if there is no such class."
     if label is None: return None
     if not names: raise CreativityError('label was given, but these images have no labels')
-    lower, wanted = [n.lower() for n in names], str(label).lower()
-    if wanted in lower: return lower.index(wanted)
-    if wanted.isdecimal() and len(wanted) < 10 and int(wanted) < len(names): return int(wanted)
+    found = named_class(str(label), names)
+    if found is not None and found < len(names): return found
     some = ', '.join(names[:20]) + (', …' if len(names) > 20 else '')
     raise CreativityError(f'no class {label!r}: choose 0 to {len(names) - 1} or one of {some}')
 
@@ -169,7 +179,8 @@ def _check_range(
     range: tuple[float, float]|None, # what they must keep to
 ) -> None:
     "Refuse values outside of a range, NaN and infinity, and say what to do."
-    low, high = (v.item() for v in x.aminmax()) # both are NaN if there is one
+    # both are NaN if there is one
+    low, high = (v.item() for v in x.aminmax())
     if not np.isfinite([low, high]).all():
         raise CreativityError('images must be finite, without NaN')
     if range is None or (low >= range[0] and high <= range[1]): return
@@ -206,7 +217,7 @@ def digest(
     labels: np.ndarray|Tensor|None = None, # [N] whole numbers
 ) -> str: # hex
     "SHA-256 of the pixels and labels themselves, the same whatever file they came in."
-    h = hashlib.sha256(np.ascontiguousarray(images))
+    h = hashlib.sha256(np.ascontiguousarray(images).data)
     if labels is not None:
         y = np.asarray(labels)
         h.update(y.astype(np.uint8 if y.max(initial=0) < 256 else np.int64).tobytes())

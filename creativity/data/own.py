@@ -12,11 +12,12 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
@@ -52,7 +53,7 @@ def _bits(
 ) -> int: # most bits that a channel has in the file
     "Pillow hands out 8 bits of 16 without a word, so the file itself is asked."
     if im.format == 'PNG': return raw[24]
-    if im.format == 'TIFF': return max(im.tag_v2.get(258, (1,)))
+    if isinstance(im, TiffImageFile): return max(im.tag_v2.get(258, (1,)))
     return 8
 
 # %% ../../nbs/library/data/own.ipynb #2aa03a16
@@ -63,9 +64,10 @@ def _open(
     with warnings.catch_warnings():
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         im = Image.open(io.BytesIO(raw), formats=_KINDS)
-        if getattr(im, 'n_frames', 1) > 1 and im.format != 'MPO':
+        frames = getattr(im, 'n_frames', 1)
+        if frames > 1 and im.format != 'MPO':
             what = 'pages' if im.format == 'TIFF' else 'frames: it is animated'
-            raise CreativityError(f'{im.n_frames} {what}')
+            raise CreativityError(f'{frames} {what}')
     if (bits := _bits(im, raw)) > 8: raise CreativityError(f'{bits} bits a channel, 8 are read')
     if im.mode in _MODES: return im
     raise CreativityError(f'{im.mode} colours; convert them to RGB, 8 bits a channel')
@@ -79,7 +81,7 @@ def _on_background(
     if im.mode not in ('LA', 'La', 'PA', 'RGBA', 'RGBa') and 'transparency' not in im.info:
         return im, False
     layer = im.convert('RGBA')
-    seen = layer.getchannel('A').getextrema()[0] < 255
+    seen = np.asarray(layer.getchannel('A')).min() < 255
     flat = Image.alpha_composite(Image.new('RGBA', im.size, (*colour, 255)), layer).convert('RGB')
     grey = im.mode in ('1', 'L', 'LA', 'La') and (not seen or len(set(colour)) == 1)
     return flat.convert('L') if grey else flat, seen
@@ -210,7 +212,7 @@ def image_files(
 # %% ../../nbs/library/data/own.ipynb #149e2cdd
 def _one_by_one(
     files: ImageFiles, # where the images are
-    order: Sequence[int], # which, in which order
+    order: Sequence[int]|np.ndarray, # which, in which order
     n: int|None, # end after so many good ones; None: take all
     skip: bool, # leave out what cannot be read?
     **how: Any, # size, color, background: as for `_decode`
@@ -267,9 +269,11 @@ def load_folder(
     if n is not None and files.labels is not None: keep = keep[interleave(files.labels[keep])]
     how = dict(size=(h, w), color=color, background=background)
     check_memory((total, 1 if color is False else 3, h, w))
-    x, used = torch.empty(total, 3 if color else 1, h, w), []
+    x = torch.empty(total, 3 if color else 1, h, w)
+    used: list[int] = []
     for i, pixels in _one_by_one(files, keep, n, skip, **how):
-        if pixels.shape[2] > x.shape[1]: x = x.repeat(1, 3, 1, 1) # the first image in colour
+        # the first image in colour
+        if pixels.shape[2] > x.shape[1]: x = x.repeat(1, 3, 1, 1)
         x[len(used)] = from_uint8(pixels.copy()).permute(2, 0, 1)
         used.append(i)
     y = None if files.labels is None else torch.from_numpy(files.labels[used])
@@ -291,7 +295,7 @@ def _read_npy(
         sizes = f'{path.stat().st_size:,} bytes instead of {want:,}'
         raise CreativityError(f'is cut off or corrupt: {sizes}')
     if want == offset: return np.empty(shape, dtype)
-    order = 'F' if fortran else 'C'
+    order: Literal['F', 'C'] = 'F' if fortran else 'C'
     return np.memmap(path, dtype, 'r', offset, shape or (1,), order).reshape(shape)
 
 # %% ../../nbs/library/data/own.ipynb #15627c2c
@@ -398,8 +402,8 @@ def array_labels(
     if labels is None: return None, None
     held = labels if isinstance(labels, Tensor) else np.asarray(labels)
     if not isinstance(held, Tensor) and held.dtype.kind == 'U' and held.shape == (n,):
-        names, numbers = np.unique(held, return_inverse=True)
-        return torch.from_numpy(numbers.astype(np.int64)), names.tolist()
+        kinds, numbers = np.unique(held, return_inverse=True)
+        return torch.from_numpy(numbers.astype(np.int64)), kinds.tolist()
     y = whole_labels(labels, n)
     if class_names is None: return y, None
     names = [str(c) for c in np.asarray(class_names).ravel()]
@@ -456,7 +460,7 @@ def find_arrays(
         class_names = arrays.get('class_names')
         rest = [k for k in arrays if k not in ('labels', 'y', 'class_names', 'range')]
         key = key or next((k for k in rest if k in ('images', 'x') or len(rest) == 1), None)
-        if key not in arrays:
+        if key is None or key not in arrays:
             there = ', '.join(rest) or 'nothing'
             raise CreativityError(f'{source} holds {there}: choose with key=')
         source, said = arrays[key], arrays.get('range')

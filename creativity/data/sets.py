@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Thread
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import requests
@@ -139,11 +139,11 @@ def load_set(
     if name not in SETS and not (full and re.fullmatch(r'[\w-]+', name)):
         raise CreativityError(f'no image set {name!r}: choose {", ".join(SETS)}')
     classes = SETS[name].class_names if name in SETS else None
-    images, y = (read_full if full else read_subset)(name, split)
-    numbers = None if y is None else [str(i) for i in range(int(y.max()) + 1)]
-    keep = choose(y, len(images), n, class_index(label, classes or numbers))
+    images, labels = (read_full if full else read_subset)(name, split)
+    numbers = None if labels is None else [str(i) for i in range(int(labels.max()) + 1)]
+    keep = choose(labels, len(images), n, class_index(label, classes or numbers))
     x = to_size(from_uint8(channels_first(torch.as_tensor(images[keep]))), size, resize)
-    y = None if y is None else torch.as_tensor(y[keep].astype(np.int64))
+    y = None if labels is None else torch.as_tensor(labels[keep].astype(np.int64))
     return Images(x, y, name, classes)
 
 # %% ../../nbs/library/data/sets.ipynb #7addbae6
@@ -194,7 +194,7 @@ def read_cifar(
 class _Bounded:
     "A file of which no more than so many bytes can be read."
     def __init__(self,
-        f: BinaryIO, # to read from
+        f: IO[bytes]|gzip.GzipFile, # to read from
         most: int, # bytes
     ): self.f, self.left = f, most
 
@@ -206,6 +206,13 @@ class _Bounded:
         return part
 
 # %% ../../nbs/library/data/sets.ipynb #07e4cf07
+def _open_tar(
+    f: Any, # all that can be done with it is to read on
+) -> tarfile.TarFile:
+    "An archive that is read from its start to its end."
+    return tarfile.open(fileobj=f, mode='r|')
+
+# %% ../../nbs/library/data/sets.ipynb #d1eeaac2
 def read_members(
     path: Path, # .tar.gz
     names: list[str], # file names to read, in whatever folder of the archive
@@ -214,10 +221,11 @@ def read_members(
     "Some files of an archive, read in memory; refuses one that is cut off, corrupt, or lacks one."
     got = {}
     try:
-        with gzip.open(path) as f, tarfile.open(fileobj=_Bounded(f, most), mode='r|') as t:
+        with gzip.open(path) as f, _open_tar(_Bounded(f, most)) as t:
             for m in t:
                 name = Path(m.name).name
-                if m.isfile() and name in names: got[name] = t.extractfile(m).read()
+                file = t.extractfile(m) if name in names else None
+                if file is not None: got[name] = file.read()
     except Exception as e: # of tarfile, gzip, zlib or the system
         raise CreativityError(f'{path} is cut off or corrupt: {brief(e)}') from None
     if lacking := [n for n in names if n not in got]:
@@ -333,7 +341,8 @@ class _Transfer(Thread):
     ):
         super().__init__(daemon=True)
         self.url, self.f, self.most = url, f, most
-        self.done, self.error, self.stopped = 0, None, False
+        self.done, self.stopped = 0, False
+        self.error: Exception|None = None
         self.hash = hashlib.sha256()
 
     def run(self):
@@ -358,7 +367,8 @@ def _show(
     size: int, # bytes in all
     progress: bool, # show a bar?
 ) -> tqdm|None: # the bar
-    "Move a progress bar, which begins with the first byte: before that there may be an error to tell."
+    "Move a progress bar, which begins with the first byte."
+    # before that there may be an error to tell
     if bar is None and transfer.done and progress:
         name = transfer.url.rsplit('/', 1)[-1]
         bar = tqdm(total=size, desc=name, unit='B', unit_scale=True)

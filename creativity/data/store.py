@@ -17,7 +17,7 @@ import torch
 from ..errors import CreativityError
 from torch import Tensor
 
-from .images import class_slices, to_uint8
+from .images import class_slices, named_class, to_uint8
 
 # %% ../../nbs/library/data/store.ipynb #6c9b2a2e
 class Store:
@@ -126,10 +126,7 @@ def _class_number(
     names: Sequence[str], # of the classes, by label
 ) -> int|None: # None: there is no such name
     "A class's number from what a user gave; CreativityError for what is neither number nor name."
-    if isinstance(label, str):
-        known = [n.lower() for n in names]
-        if label.lower() in known: return known.index(label.lower())
-        return int(label) if label.isdigit() else None
+    if isinstance(label, str): return named_class(label, names)
     try: return index(_no_bool(label))
     except TypeError: pass
     raise CreativityError(f'label must be a whole number or a class name, got {label!r}')

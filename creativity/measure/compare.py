@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from ..data.disk import Dictionary
 from ..data.images import Images
 from ..diffusion import Denoiser, seed_ids
 from ..errors import CreativityError
@@ -273,7 +274,7 @@ def load_comparison(
 # %% ../../nbs/library/measure/compare.ipynb #f6b843bc
 def nearest_to_network(
     c: Comparison, # as from `compare`
-    data: Images, # training images
+    data: Images|Dictionary, # training images
     n: int, # of how many seeds
 ) -> tuple[Tensor, Tensor]: # RMS distances [n] to the network's images; training images [n,C,H,W]
     "The training image closest to each of the network's, of the same class if there are classes."
@@ -286,7 +287,7 @@ def nearest_to_network(
 # %% ../../nbs/library/measure/compare.ipynb #d94b49ba
 def _column_heads(
     c: Comparison, # as from `compare`
-    data: Images|None = None, # knows the names of the classes
+    data: Images|Dictionary|None = None, # knows the names of the classes
 ) -> list[str]: # one for each seed
     "What a column of a figure is of: the seed's id, and its class where there are classes."
     if c.labels is None: return [f'seed {i}' for i in c.seeds]
@@ -299,7 +300,8 @@ def grid_figure(
     c: Comparison, # as from `compare`
     n: int = 8, # seeds to show
     title: str = '', # above all
-    data: Images|None = None, # training images: adds a row with the nearest to the network's
+    # training images: adds a row with the nearest to the network's
+    data: Images|Dictionary|None = None,
 ) -> Figure:
     "A column a seed: the network's image, the others' with their r, the nearest training image."
     n, rows = min(n, len(c.seeds)), dict(c.images)
@@ -341,7 +343,7 @@ def scatter_figure(
 def compare_files(
     c: Comparison|OneStep, # as from `compare`
     out: str|Path, # folder
-    data: Images|None = None, # training images, for the row of nearest ones
+    data: Images|Dictionary|None = None, # training images, for the row of nearest ones
     facts: dict|None = None, # command, data, …: written as they are
 ) -> list[Path]: # table.txt, table.json, and grid.png, scatter.png or curve.png
     "Write a comparison's table and figures."
