@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import creativity as c
-from creativity.machines.mix import ByNoise, Hotter, Tempered
-from creativity.machines.rivals import protocols
+from creativity.machines.mix import ByNoise, Hotter, Refined, Tempered
+from creativity.machines.rivals import EquivariantWienerMachine, protocols
 from creativity.studies import referee as R
 
 NAME = 'fashion_mnist-resnet'
@@ -19,7 +19,8 @@ def j(): return R.Judged(NAME, images=3)
 
 
 def test_seeds_that_are_judged_are_not_calibrated_on():
-    with pytest.raises(c.CreativityError, match='seed must be at least'): R.run_study(seed=max(R.CALIBRATED_ON))
+    assert max(R.CALIBRATED_ON) < R.FIRST
+    assert np.array(c.machines.widths.read_calibration(NAME)['best']).shape[0] <= R.FIRST
     with pytest.raises(c.CreativityError, match='no protocol'): R.run_study(protocol='mine')
     with pytest.raises(c.CreativityError, match='no cell'): R.run_study(recompute='mine/LS')
 
@@ -27,11 +28,12 @@ def test_seeds_that_are_judged_are_not_calibrated_on():
 def test_who_is_judged():
     for circular in (False, True):
         for labelled in (False, True):
-            names = sum(R.denoisers_of(circular, labelled), [])
+            names = [n for group in R.denoisers_of(circular, labelled) for n in group]
             assert len(set(names)) == len(names)
             theory = 'ELS' if circular else 'bbELS'
-            assert theory in names and ('network, other label' in names) == labelled
-            assert all(n in R.NULLS or n.partition(', ')[0] in R.KINDS for n in names)
+            assert theory in names
+            assert ('network, other label' in names) == labelled
+            assert all(n in R.NULLS or n in R.MIXED or n.partition(', ')[0] in R.KINDS for n in names)
 
 
 def test_the_median_of_the_best_is_chosen():
@@ -44,7 +46,9 @@ def test_the_median_of_the_best_is_chosen():
 def test_times_of_a_protocol_have_its_noise_levels(protocol):
     p, schedule = protocols[protocol], c.CosineSchedule()
     times = R.protocol_times(protocol, schedule)
-    assert times[-1] == 0 and sorted(times, reverse=True) == list(times) and len(times) == len(p.times) + 1
+    assert times[-1] == 0
+    assert sorted(times, reverse=True) == list(times)
+    assert len(times) == len(p.times) + 1
     want = p.schedule.angle(torch.tensor(p.times, dtype=torch.float64))
     most = schedule.angle(torch.tensor(1.))
     assert torch.allclose(schedule.angle(torch.tensor(times[:-1])), want.clamp(max=float(most)), atol=1e-9)
@@ -76,16 +80,41 @@ def test_calibration_finds_the_machine_that_the_network_is(j, monkeypatch):
     assert x.shape == (R.STEPS_CALIBRATED, *truth.shape)
     hot = R.build(mine, 'LS', dict(widths=[5]*5 + [9]*5, T=[1.5]*10))
     found = R.flow_cosines(mine, [hot, R.build(mine, 'LS', dict(widths=[7]*10))], 0)
-    assert (found[:, 0] > 1 - 1e-9).all() and (found[1:-1, 1] < 1 - 1e-8).all()
+    assert (found[:, 0] > 1 - 1e-9).all()
+    assert (found[1:-1, 1] < 1 - 1e-8).all()
+
+
+def test_ours_is_a_blend_refined_by_noise_level(j):
+    told, x = [c.ISMachine(d.x, d.y, j.net.schedule) for d in (j.few, R.some_images('mnist', 30, False, True))], j.few.x[:1]
+    made = R.mix(j, tuple(told), [0., 1., .25, 0.], [0., 0., 0., .1])
+    for t, w in ((.2, 0.), (.4, 1.), (.7, .25)):
+        a, b = (m.denoise(x, t, 2) for m in told)
+        assert torch.allclose(made.denoise(x, t, 2), (1 - w)*a + w*b, atol=1e-6)
+    wiener = EquivariantWienerMachine(j.few.x, j.few.y, j.net.schedule)
+    assert torch.allclose(made.denoise(x, .9, 2), Refined(told[0], wiener, .1).denoise(x, .9, 2))
+
+
+def test_ours_is_calibrated_with_its_members(j, monkeypatch):
+    "Where the network is the blend itself, its shares are found."
+    lists = dict(theory=dict(widths=[3]*10), averaged=dict(widths=[5]*10))
+    monkeypatch.setattr(R, 'calibrate_kind', lambda j, kind: lists['averaged' if 'averaged' in kind else 'theory'])
+    truth = R.mix(j, R.members(j, lists), [.25]*10, [.1]*10)
+    truth.num_classes, truth.card = j.classes, dict(sha256='blend')
+    mine = R.Judged(NAME, images=3)
+    mine.net = truth
+    found = R.calibrate_mixed(mine, 'refined blend', [0])
+    assert found['theory'] == lists['theory'] and found['shares'][1:9] == [.25]*8 and found['left'][1:9] == [.1]*8
 
 
 def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
-    how = dict(network=NAME, images=3, seeds=2, held_out=1, groups=1, out=tmp_path, progress=False)
+    how = dict(network=NAME, images=3, seeds=2, groups=1, out=tmp_path)
+    monkeypatch.setattr(R, 'HELD_OUT', 1)
     monkeypatch.setattr(R, '_ORDER', (('Wiener', 'LS', 'network, other seed'),))
     assert not R.run_study(**how, minutes=1e-9)['networks'][NAME]['cells']
     first = R.run_study(**how)
     cells = first['networks'][NAME]['cells']
-    assert list(cells) == ['kamb', 'one-step'] and list(cells['kamb']) == ['Wiener', 'LS', 'network, other seed']
+    assert list(cells) == ['kamb', 'one-step']
+    assert list(cells['kamb']) == ['Wiener', 'LS', 'network, other seed']
     for name, cell in cells['kamb'].items():
         assert set(cell['numbers']) == {'few', 'many'}
         assert all(np.shape(cell['numbers'][n][k]) == (2,) for n in ('few', 'many') for k in R.NUMBERS), name
@@ -110,7 +139,9 @@ def test_hotter_noise_by_time():
     s = Hotter(c.CosineSchedule(), (1., 4.))
     t = torch.tensor([.2, .5, .6, 1.], dtype=torch.float64)
     want = c.CosineSchedule().sigma(t)*torch.tensor([1., 1., 2., 2.], dtype=torch.float64)
-    assert torch.equal(s.sigma(t), want) and torch.equal(s.a(t), c.CosineSchedule().a(t))
-    assert s == Hotter(c.CosineSchedule(), (1., 4.)) and s != Hotter(c.CosineSchedule(), 4.)
+    assert torch.equal(s.sigma(t), want)
+    assert torch.equal(s.a(t), c.CosineSchedule().a(t))
+    assert s == Hotter(c.CosineSchedule(), (1., 4.))
+    assert s != Hotter(c.CosineSchedule(), 4.)
     ls = c.LSMachine(torch.zeros(2, 1, 4, 4), scales=3)
     assert c.compare(ls, {'hot': ByNoise([Tempered(ls, 2.), ls])}, [0], 2, progress=False).median['r']['hot'] == 0

@@ -177,9 +177,11 @@ def test_sources_are_the_weights_of_the_definition(kind):
     shares, numbers = torch.cat([w for _, w, _ in parts]), torch.cat([n for n, *_ in parts])
     behind, everyone = m.sources(x[0], .4, pixel=(2, 3), top=9), m.sources(x, .4, top=4)
     assert torch.allclose(behind.weight, shares[:, 2, 3].sort(descending=True)[0], atol=1e-7)
-    assert behind.weight.sum() == pytest.approx(1) and (behind.place == torch.tensor([2, 3])).all()
+    assert behind.weight.sum() == pytest.approx(1)
+    assert (behind.place == torch.tensor([2, 3])).all()
     want = shares.mean((1, 2)).sort(descending=True)[0]
-    assert torch.allclose(everyone.weight, want[:4], atol=1e-7) and everyone.candidates == len(numbers)
+    assert torch.allclose(everyone.weight, want[:4], atol=1e-7)
+    assert everyone.candidates == len(numbers)
     with pytest.raises(c.CreativityError, match='no pixel'): m.sources(x, .4, pixel=(6, 0))
 
 

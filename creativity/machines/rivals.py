@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['fitted', 'protocols', 'FittedCache', 'RivalMachine', 'fit_moments', 'fit_spectrum', 'WienerMachine', 'pooled_moments',
-           'LocalWienerMachine', 'Form', 'WeighingMachine', 'filter_masks', 'add_rows', 'few_sums', 'compact',
-           'masked_sums', 'PCAMachine', 'spread', 'patch_count', 'square_form', 'mask_form', 'PSPCMachine', 'box_flat',
-           'add_squares', 'add_product', 'patch_distances', 'patch_weights', 'patch_sums', 'PatchQuery', 'patch_mean',
-           'short_digest', 'image_keys', 'drawn_keys', 'GoldenMachine', 'SmoothedMachine', 'AveragedELSMachine',
-           'AveragedBBELSMachine', 'NearestMachine', 'MeanMachine', 'LowPassMachine', 'textbook_wiener', 'textbook_pca',
-           'textbook_pspc', 'time_rivals', 'timed_in_turn', 'Protocol', 'time_of', 'leading_times', 'edm_times']
+           'LocalWienerMachine', 'EquivariantWienerMachine', 'Form', 'WeighingMachine', 'filter_masks', 'add_rows',
+           'few_sums', 'compact', 'masked_sums', 'PCAMachine', 'spread', 'patch_count', 'square_form', 'mask_form',
+           'PSPCMachine', 'box_flat', 'add_squares', 'add_product', 'patch_distances', 'patch_weights', 'patch_sums',
+           'PatchQuery', 'patch_mean', 'short_digest', 'image_keys', 'drawn_keys', 'GoldenMachine', 'SmoothedMachine',
+           'AveragedELSMachine', 'AveragedBBELSMachine', 'NearestMachine', 'MeanMachine', 'LowPassMachine',
+           'textbook_wiener', 'textbook_pca', 'textbook_pspc', 'time_rivals', 'timed_in_turn', 'Protocol', 'time_of',
+           'leading_times', 'edm_times']
 
 # %% ../../nbs/library/machines/rivals.ipynb #4d475922
 import hashlib
@@ -275,6 +276,38 @@ class LocalWienerMachine(RivalMachine):
             at.append(centres.flatten())
         return torch.cat(values, 1)[:, torch.cat(at).argsort()].reshape(x.shape)
 
+# %% ../../nbs/library/machines/rivals.ipynb #f1bc06cd
+class EquivariantWienerMachine(RivalMachine):
+    "The best linear denoiser that commutes with translations: Wiener's filter of all of them."
+    def spectrum(self, label: int|None) -> tuple[Tensor, Tensor, Tensor]:
+        "Mean [C], and at every frequency variances [H,F,C] and directions [H,F,C,C]."
+        return fitted.get(('translations', self.content(label)), lambda: self.fit(label))
+
+    def fit(self, label):
+        "One pass over the images."
+        mean, (H, W) = self.mean_image(label).mean((1, 2)), self.shape[1:]
+        total: Tensor|float = 0.
+        for images, _ in self.chunks(label, 32*self.numbers_in_image):
+            f = torch.fft.rfft2(images.double() - mean[:, None, None])
+            total = total + torch.einsum('nchw,ndhw->hwcd', f, f.conj())
+        values, vectors = torch.linalg.eigh(total/(H*W*self.count(label)))
+        return mean, values.clamp(min=0), vectors
+
+    def filtered(self, x, label: int|None, a: float, sigma: float, share: float = 1.) -> Tensor:
+        "The filter [B,C,H,W] of x, for `share` times the variance of the images."
+        _, values, vectors = self.spectrum(label)
+        known = a*share*values/(a*a*share*values + max(sigma, LEAST)**2)
+        f = torch.einsum('hwdc,bdhw->bchw', vectors.conj(), torch.fft.rfft2(x.double()))
+        f = torch.einsum('hwdc,bchw->bdhw', vectors, f*known.permute(2, 0, 1))
+        return torch.fft.irfft2(f, s=self.shape[1:])
+
+    def means(self, x, t, label, a, sigma, k):
+        "In float64."
+        self.width(t, k)
+        if sigma == 0: return x.double()/a
+        mean = self.spectrum(label)[0][:, None, None]
+        return mean + self.filtered(x.double() - a*mean, label, a, sigma)
+
 # %% ../../nbs/library/machines/rivals.ipynb #100ed302
 class Form(NamedTuple):
     "Two of the three choices of an analytic denoiser; the third, the source, is the machine's."
@@ -381,7 +414,9 @@ class WeighingMachine(RivalMachine):
             yield from self.beliefs(form, x.double(), *rest)
             return
         evidence = top + z.log()
-        if centre is not None: evidence = evidence + _logits(x.double(), centre[None], form, *rest[-2:])[0]
+        if centre is not None:
+            own = _logits(x.double(), centre[None], form, *rest[-2:])
+            evidence = evidence + own[0]
         for i, (images, numbers) in enumerate(self.weighed(*query)):
             logits = kept[i] if kept else _again(_logits, x, images, form, *rest[-2:], centre)
             yield images, numbers, (logits - top).exp()/z.to(top.dtype), evidence
