@@ -28,9 +28,9 @@ theory.ideal theory.locality theory.equivariance theory.rivals
 engine.lanes engine.plan engine.sums engine.margins
 engine.sweep engine.flash engine.stream engine.second
 machines.widths machines.windows machines.whole machines.named
-machines.rivals machines.mix machines.bounded machines.shared
+machines.rivals machines.mix machines.conditional machines.bounded machines.shared
 networks.architectures networks.wrap networks.card networks.train networks.diffusers
-measure.receptive measure.place measure.provenance measure.limbs measure.pair
+measure.receptive measure.likelihood measure.place measure.provenance measure.limbs measure.pair
 measure.calibrate measure.nulls measure.onestep measure.compare
 measure.copies measure.report measure.audit
 studies.command

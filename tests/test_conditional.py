@@ -1,0 +1,106 @@
+"Guidance, conditional denoisers and likelihoods, over shapes and noise levels."
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from creativity.diffusion import CosineSchedule, sample
+from creativity.machines.conditional import Conditional, inpainting, shrinking
+from creativity.machines.mix import Guided
+from creativity.machines.rivals import WienerMachine
+from creativity.machines.whole import ISMachine
+from creativity.machines.windows import BBELSMachine, LSMachine
+from creativity.measure.likelihood import divergence, log_likelihood
+from creativity.networks.card import load_network
+
+SCHEDULE = CosineSchedule()
+QUICK = settings(deadline=None, max_examples=15, derandomize=True,
+                 suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def problems(draw):
+    "Training images, a state, a time, and a random linear measurement."
+    C, H, W, N = draw(st.integers(1, 3)), draw(st.integers(2, 5)), draw(st.integers(2, 5)), draw(st.integers(2, 30))
+    g = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    data = (torch.rand(N, C, H, W, generator=g)*2 - 1).double()
+    x = torch.randn(2, C, H, W, generator=g, dtype=torch.float64)
+    rows = torch.randn(draw(st.integers(1, 6)), C*H*W, generator=g, dtype=torch.float64)
+    return data, x, draw(st.floats(.05, 1)), rows, draw(st.sampled_from([.01, .3, 2.])), g
+
+
+@QUICK
+@given(problem=problems())
+def test_gaussian_posterior(problem):
+    "For Gaussian data the exact form is the truth, whatever is measured."
+    data, x, t, rows, s, g = problem
+    machine, D = WienerMachine(data), data[0].numel()
+    y = torch.randn(len(rows), generator=g, dtype=torch.float64)
+    known = Conditional(machine, lambda v: v.flatten(1) @ rows.T.to(v), y, s, products=2*len(rows))
+    a, sigma = SCHEDULE.a(t).item(), SCHEDULE.sigma(t).item()
+    cov, mean = torch.cov(data.flatten(1).T, correction=0), data.flatten(1).mean(0)
+    both = torch.cat([a*torch.eye(D), rows]).double()
+    noise = torch.cat([torch.full((D,), sigma**2), torch.full((len(rows),), s**2)]).double().diag()
+    gain = torch.linalg.solve(both @ cov @ both.T + noise, both @ cov).T
+    wanted = [mean + gain @ (torch.cat([q.flatten(), y]) - both @ mean) for q in x]
+    found = known.denoise(x, t).flatten(1)
+    torch.testing.assert_close(found, torch.stack(wanted), atol=1e-6, rtol=1e-5)
+
+
+def test_what_is_measured_comes_back():
+    "A nearly noiseless measurement holds at the end of the flow; without one, it does not."
+    g = torch.Generator().manual_seed(0)
+    data = torch.nn.functional.avg_pool2d(torch.randn(60, 1, 12, 12, generator=g), 3)
+    data = (data/data.abs().max()).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    for machine in (LSMachine(data, scales=3), BBELSMachine(data, scales=3)):
+        for measure in (shrinking(4), inpainting(torch.rand(8, 8, generator=g) < .4)):
+            y = measure(data[:2])
+            told = sample(Conditional(machine, measure, y, .01, products=12), 2, steps=8)
+            plain = sample(machine, 2, steps=8)
+            assert (measure(told) - y).abs().mean() < .25*(measure(plain) - y).abs().mean()
+
+
+def _trace(machine, x, t, options):
+    "Of the Jacobian at one image, by automatic differentiation."
+    rows = torch.autograd.functional.jacobian(lambda z: machine.denoise(z, t, **options), x)
+    return rows.reshape(x.numel(), x.numel()).trace()
+
+
+@QUICK
+@given(problem=problems())
+def test_divergence(problem):
+    data, x, t, _, _, _ = problem
+    data = data*.3
+    t = max(t, .3)
+    for machine, options in ((ISMachine(data), {}), (LSMachine(data), {'k': 3})):
+        found = divergence(machine, x, t, **options)
+        for q, v in zip(x, found, strict=True):
+            wanted = _trace(machine, q[None], t, options)
+            torch.testing.assert_close(v, wanted, atol=1e-9, rtol=1e-6)
+
+
+def test_likelihood_of_one_image():
+    "The flow of a single training image is a Gaussian at every time, whose density everybody knows."
+    data, m = torch.zeros(1, 1, 3, 3, dtype=torch.float64), None
+    m = ISMachine(data + .5)
+    x = torch.randn(3, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, sigma = SCHEDULE.a(.4).item(), SCHEDULE.sigma(.4).item()
+    def density(x, a, sigma): return (-((x - .5*a)**2).flatten(1).sum(1)/(2*sigma**2) - 4.5*math.log(2*math.pi*sigma**2))
+    end = SCHEDULE.a(1.).item(), SCHEDULE.sigma(1.).item()
+    found = log_likelihood(m, x, .4, steps=60, prior=lambda y: density(y, *end))
+    torch.testing.assert_close(found, density(x, a, sigma), atol=1e-4, rtol=1e-6)
+
+
+def test_guided_networks():
+    "A conditional network has no answer without a label; combinations of its labels are linear."
+    net, x = load_network('fashion_mnist-resnet'), torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match='not trained without labels'): Guided(net, 2)
+    dress, bag = net.denoise(x, .5, 3), net.denoise(x, .5, 8)
+    torch.testing.assert_close(Guided(net, 1.5, 'Bag').denoise(x, .5, 'Dress'), 1.5*dress - .5*bag)
+    mean = sum(net.denoise(x, .5, c) for c in range(10))/10
+    torch.testing.assert_close(Guided(net, 3, 'mean').denoise(x, .5, 3), 3*dress - 2*mean, atol=1e-5, rtol=1e-4)
+    assert sample(Guided(net, 2, 'mean'), 1, steps=2, label='Dress').shape == (1, 1, 32, 32)
+    small = load_network('mnist-resnet') # knows no classes: without a label, it is itself
+    torch.testing.assert_close(Guided(small, 2).denoise(x, .5), small.denoise(x, .5))
