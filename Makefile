@@ -14,7 +14,7 @@ STAGES := sync lint readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow browser-tools browser explorer test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow browser-tools browser explorer page test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -88,15 +88,18 @@ browser:
 explorer: $(STAMP)
 	@node tools/browser.mjs --explorer $(BIN)/voila
 
+page: $(STAMP)
+	@node tools/browser.mjs --page $(BIN)/creativity
+
 lab: wheel $(STAMP)
 	@rm -rf .cache/alone .cache/lessons
 	@$(BIN)/python -m pip install --quiet --no-deps --no-index --target .cache/alone dist/*.whl
 	@cd .cache && PYTHONPATH=alone ../$(BIN)/python alone/bin/creativity course lessons
 	@PYTHONPATH=$(CURDIR)/.cache/alone node tools/browser.mjs --lab $(BIN)/jupyter-lab .cache/lessons
 
-test-browser: ## look at every page of the site in a real browser, use the explorer there, run a lesson in JupyterLab
+test-browser: ## look at every page of the site in a real browser, use the explorer and the page there, run a lesson in JupyterLab
 	@$(MAKE) --no-print-directory browser-tools
-	@for s in docs browser explorer lab; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
+	@for s in docs browser explorer page lab; do echo "== $$s"; t=$$(date +%s); $(MAKE) --no-print-directory $$s || exit 1; \
 	  echo "== $$s: passed in $$(($$(date +%s) - t)) s"; done
 
 serve: docs ## the site on this machine, at port PORT

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 
 const page = new URL('../creativity/app/page/', import.meta.url)
-const [data, diffusion, flows, machines, plans, sums] = await Promise.all(
-  ['data', 'diffusion', 'flow', 'machines', 'plan', 'sums'].map(name => import(new URL(`${name}.js`, page))))
+const [data, diffusion, flows, kernels, machines, plans, sums, sweeps, wat] = await Promise.all(
+  ['data', 'diffusion', 'flow', 'kernel', 'machines', 'plan', 'sums', 'sweep', 'wat'].map(name => import(new URL(`${name}.js`, page))))
 const read = name => JSON.parse(readFileSync(join(process.env.FIXTURES, `${name}.json`)))
 const WORST = 1e-4 // of x̂₀, whose range is 2
 
@@ -60,6 +60,33 @@ test('beliefs are those of the oracles', () => {
       if (unique) assert.deepEqual([s.top[0].image, s.top[0].place], [oracle.image[p], oracle.place[p]], what)
     }
   }
+})
+
+test('with and without the vector unit', () => {
+  assert.ok(kernels.kernel, 'node has a vector unit')
+  const { data: sets, queries } = read('beliefs')
+  for (const { data: name, x, cases } of queries) for (const { machine, k, t, skip, unique, oracle } of cases) {
+    if (machine === 'is') continue
+    const set = setOf(sets[name]), p = plans.plan(machine, set.H, set.W, k), { a, sigma } = diffusion.levels(t)
+    const numbers = Array.from({ length: set.N }, (_, n) => n).filter(n => n !== skip)
+    for (const sweep of [sweeps.sweepOneByOne, sweeps.sweepPairs]) {
+      const found = sums.emptySums(set.H * set.W, set.C)
+      sweep(x, set.data, numbers.slice(0, 3), set.C, p, a, sigma, found)
+      sweep(x, set.data, numbers.slice(3), set.C, p, a, sigma, found)
+      const b = sums.read(found, p, numbers.length), what = sweep.name
+      near(`${what}: mean`, b.mean, oracle.mean)
+      near(`${what}: entropy`, b.entropy, oracle.entropy)
+      near(`${what}: weight`, b.weight, oracle.weight)
+      if (unique) assert.deepEqual(Array.from(b.image), oracle.image, what)
+    }
+  }
+})
+
+test('the assembler refuses what it does not know', () => {
+  const f = body => `(module (func (export "f") (param $a i32) ${body}))`
+  assert.ok(WebAssembly.validate(wat.assemble(f('(local $b i32) (local.set $b (i32.add (local.get $a) (i32.const -70)))'))))
+  assert.throws(() => wat.assemble(f('(i32.popcnt (local.get $a))')), /no instruction/)
+  assert.throws(() => wat.assemble(f('(local.set $c (i32.const 1))')), /no local/)
 })
 
 test('real images: beliefs, sources and flows are those of the package', () => {

@@ -31,10 +31,10 @@ from creativity.app.explore import (
     write_packs,
 )
 from creativity.data.images import from_uint8
-from creativity.diffusion import CosineSchedule, sample, seed_noise
+from creativity.diffusion import CosineSchedule, sample, samples, seed_noise
 from creativity.machines.named import machine_named
 from creativity.machines.widths import calibrated_scales, scale_at
-from creativity.machines.windows import BBELSMachine
+from creativity.machines.windows import BBELSMachine, LSMachine
 from creativity.theory.equivariance import bbels_belief, els_belief
 from creativity.theory.ideal import ideal_belief
 from creativity.theory.locality import local_belief
@@ -137,6 +137,45 @@ def test_arithmetic_is_that_of_the_oracles(fixtures):
     print(*re.findall(r'^\s*# (.*e-\d+|.*e\+0)$', r.stdout, re.M), sep='\n')
 
 
+def correlation(x, y): return float(np.corrcoef(plain(x), plain(y))[0, 1])
+
+
+def nearest(x, images):
+    "Root mean square distance to the nearest training image."
+    return float(((x - images)**2).mean((1, 2, 3)).min().sqrt())
+
+
+def seen():
+    "What a reader sees who opens the page, goes to step 12, widens the window, leaves out an image, takes another machine or set."
+    images, t, pixel = page_images('fashion_mnist')[0].x, .4, (11, 15)
+    scales, noise = calibrated_scales('fashion_mnist-resnet'), seed_noise([23], (1, 32, 32)).double()
+    m = BBELSMachine(images, scales=scales)
+    flow = [s.x for s in samples(m, noise, STEPS)]
+    drawn = from_uint8(read_pack('fashion_mnist')[2][23])
+    behind = {k: m.sources(flow[12], t, pixel=pixel, k=k, top=1) for k in (scales[7], 15)}
+    share = m.sources(flow[12], t, top=1)
+    without = images[torch.arange(len(images)) != int(share.image)]
+    cut = sample(BBELSMachine(without, scales=scales), noise, STEPS)
+    local = LSMachine(images, scales=scales)
+    alone = [s.x for s in samples(local, noise, STEPS)]
+    colour, rgb = page_images('cifar10')[0].x, seed_noise([5], (3, 32, 32)).double()
+    horse = sample(BBELSMachine(colour, scales=calibrated_scales('cifar10-resnet')), rgb, STEPS)
+    return dict(
+        r=correlation(flow[-1], drawn), nearest=nearest(flow[-1], images),
+        pixel=[dict(k=k, n_eff=b.n_eff, weight=float(b.weight[0]), image=int(b.image[0])) for k, b in behind.items()],
+        share=float(share.weight[0]), source=int(share.image[0]), cut=float((cut - flow[-1]).square().mean().sqrt()),
+        ls=dict(r=correlation(alone[-1], drawn), n_eff=local.sources(alone[12], t, pixel=pixel).n_eff),
+        cifar10=dict(r=correlation(horse, from_uint8(read_pack('cifar10')[2][5])), nearest=nearest(horse, colour)))
+
+
+def test_what_a_reader_sees():
+    "The numbers that the browser's check compares the page with: `python tests/test_page.py` writes them."
+    stored, now = json.loads((TESTS/'assets'/'page.json').read_text()), seen()
+    assert stored.keys() == now.keys()
+    for name in ('r', 'nearest', 'share', 'source', 'cut', 'ls', 'cifar10'): assert now[name] == pytest.approx(stored[name], abs=1e-3), name
+    for a, b in zip(now['pixel'], stored['pixel'], strict=True): assert a == pytest.approx(b, rel=1e-3)
+
+
 def test_what_the_page_brings_along():
     "The shipped images and what the networks make now, to a byte's last bit or two; small enough for a phone."
     for name, (labels, n, seeds) in CHOICES.items():
@@ -223,3 +262,6 @@ def test_browser_is_opened(monkeypatch, capsys):
 def test_bad_ports_are_one_line(port):
     with pytest.raises(creativity.CreativityError, match=r'port .* choose another') as e: page_server(port)
     assert '\n' not in str(e.value)
+
+
+if __name__ == '__main__': (TESTS/'assets'/'page.json').write_text(json.dumps(seen(), indent=1) + '\n')

@@ -4,6 +4,7 @@
 //   node tools/browser.mjs                   check; a screenshot of every page with a fault goes to out/screens
 //   node tools/browser.mjs --screens         the same, with a screenshot of every page
 //   node tools/browser.mjs --explorer VOILA  serve the explorer's notebook with this program, use it, see that it follows
+//   node tools/browser.mjs --page PROGRAM    serve the page that computes in the browser with this program, play it, compare its numbers
 //   node tools/browser.mjs --lab LAB DIR     open a lesson in DIR in JupyterLab (this program), run all of it, see that no cell fails
 //   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
 //
@@ -16,6 +17,7 @@ import { createRequire } from 'node:module'
 import { delimiter, dirname, extname, join, normalize, resolve } from 'node:path'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { play } from './page.mjs'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const site = join(root, '_docs'), cache = join(root, '.cache', 'browser'), screens = join(root, 'out', 'screens')
@@ -272,6 +274,41 @@ async function explore(voila) {
   console.log(`the explorer follows: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; screenshot in out/screens`)
 }
 
+// The page that computes, as `creativity explore` serves it, at both widths; the main thread's longest task is told.
+async function page(program) {
+  const port = await freePort(), url = `http://127.0.0.1:${port}/`, expected = JSON.parse(readFileSync(join(root, 'tests', 'assets', 'page.json')))
+  const server = spawn(program, ['explore', '--no-browser', `--port=${port}`], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let log = '', failure = ''
+  for (const out of [server.stdout, server.stderr]) out.on('data', d => { log = (log + d).slice(-3000) })
+  server.on('error', e => { failure = `${program} does not start: ${e.message}` })
+  const browser = await launch(), said = []
+  try {
+    await until('the server', async () => { if (failure) throw new Error(failure); return (await fetch(url)).ok }, 60)
+    for (const [name, [width, height]] of Object.entries(widths)) {
+      const context = await browser.newContext({ viewport: { width, height }, hasTouch: name === 'phone', reducedMotion: 'reduce' })
+      const tab = await context.newPage(), errors = new Set()
+      tab.on('console', m => m.type() === 'error' && errors.add(`console: ${m.text()}`))
+      tab.on('pageerror', e => errors.add(`script: ${e.message}`))
+      tab.on('requestfailed', r => errors.add(`request failed: ${r.url()}`))
+      await tab.addInitScript(() => {
+        window.longest = 0
+        new PerformanceObserver(list => { for (const e of list.getEntries()) window.longest = Math.max(window.longest, e.duration) }).observe({ type: 'longtask', buffered: true })
+      })
+      await tab.goto(url, { waitUntil: 'load' })
+      const keep = what => tab.screenshot({ path: join(screens, `page-${what}-${name}.png`), fullPage: true })
+      const waits = await play(tab, expected, name === 'phone', (what, test) => until(what, test, 240, errors), keep)
+      if (errors.size) throw new Error([...errors].join('\n'))
+      said.push(`${name}: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; longest task ${await tab.evaluate(() => Math.round(window.longest))} ms`)
+      await context.close()
+    }
+  } catch (e) { failure ||= `${e.message}\n${log}` } finally {
+    await browser.close()
+    server.kill('SIGINT')
+  }
+  if (failure) stop(`the page: ${failure}`)
+  console.log(`the page answers as the package does: ${said.join('; ')}; screenshots in out/screens`)
+}
+
 // What a reader of the course does: open a lesson, Run > Run All Cells, and save it; the file tells what each cell gave.
 async function lab(program, folder) {
   const lesson = readdirSync(folder).filter(f => /^\d+_ideal\.ipynb$/.test(f))[0]
@@ -314,9 +351,10 @@ async function lab(program, folder) {
 }
 
 if (args.includes('--help') || args.includes('-h'))
-  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 11).map(s => s.slice(3)).join('\n'))
+  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 12).map(s => s.slice(3)).join('\n'))
 else if (args[0] === '--install') install()
 else if (args[0] === '--explorer' && args[1]) await explore(args[1])
+else if (args[0] === '--page' && args[1]) await page(args[1])
 else if (args[0] === '--lab' && args[2]) await lab(args[1], args[2])
 else if (args.length && !screenshots) stop(`unknown argument ${args[0]}; see --help`)
 else await check()

@@ -15,7 +15,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ..data.images import Images, to_uint8
@@ -94,7 +94,8 @@ def pixels_from(
     stored: np.ndarray, # uint8 [N,C,H,W]
 ) -> np.ndarray: # uint8 [N,C,H,W]
     "The inverse of `differences`, one row and column after the other."
-    x, (H, W) = np.zeros(stored.shape, np.int64), stored.shape[2:]
+    x: np.ndarray = np.zeros(stored.shape, np.int64)
+    H, W = stored.shape[2:]
     for i in range(H):
         for j in range(W):
             corner = x[..., max(i - 1, 0):i + 1, max(j - 1, 0):j + 1]
@@ -138,18 +139,22 @@ def write_packs(
             for name in CHOICES]
 
 # %% ../../nbs/library/app/explore.ipynb #3bf6a148
+TYPES = {'.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css',
+         '.json': 'application/json', '.svg': 'image/svg+xml'}
+
+# WebAssembly is what the page's own modules assemble; nothing comes from elsewhere
+POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
+
 class _Handler(SimpleHTTPRequestHandler):
     "Files of one folder, with types that do not depend on the system, and no log."
-    extensions_map: ClassVar[dict[str, str]] = {
-        '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css',
-        '.json': 'application/json', '.svg': 'image/svg+xml', '': 'application/octet-stream'}
+    def guess_type(self, path): return TYPES.get(Path(path).suffix, 'application/octet-stream')
 
     def log_message(self, format, *args): pass
 
     def end_headers(self):
         "Nothing is kept from an older version, and nothing comes from elsewhere."
         self.send_header('Cache-Control', 'no-cache')
-        self.send_header('Content-Security-Policy', "default-src 'self'; img-src 'self' data:")
+        self.send_header('Content-Security-Policy', POLICY)
         super().end_headers()
 
     def list_directory(self, path): self.send_error(404, 'not here')

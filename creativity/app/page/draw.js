@@ -40,12 +40,13 @@ export const map = (canvas, values, { H, W }) => bitmap(canvas, W, H, p => scale
 // The colours of the strongest sources; all others are grey.
 export const tints = [[230, 126, 0], [64, 156, 255], [0, 158, 115], [222, 98, 170], [240, 228, 66], [150, 105, 235], [200, 70, 50], [0, 190, 200]]
 
-// The mosaic: each pixel in the colour of its strongest source, as light as the image is there.
-export function mosaic(canvas, x, set, images, ranked) {
-  const tint = new Map(ranked.map((n, i) => [n, tints[i]])), of = colours(x, set.C, set.H * set.W)
+// The mosaic: each pixel in the colour of its strongest source, the stronger the surer it is, and as light as the image is there.
+export function mosaic(canvas, { mean, image, weight }, set, ranked) {
+  const tint = new Map(ranked.map((n, i) => [n, tints[i]])), of = colours(mean, set.C, set.H * set.W), grey = [120, 120, 120]
   bitmap(canvas, set.W, set.H, p => {
-    const [r, g, b] = of(p), light = .25 + .75 * (r + g + b) / 765, c = tint.get(images[p]) ?? [125, 125, 125]
-    return c.map(v => v * light + 40 * (1 - light))
+    const [r, g, b] = of(p), light = .22 + .78 * Math.min(1, Math.max(0, (r + g + b) / 765)), sure = Math.sqrt(weight[p])
+    const c = (tint.get(image[p]) ?? [175, 170, 160]).map((v, i) => v * sure + grey[i] * (1 - sure))
+    return c.map(v => v * light + 32 * (1 - light))
   })
 }
 

@@ -4,8 +4,6 @@ import { plan } from './plan.js'
 import { emptySums } from './sums.js'
 import { sweep } from './sweep.js'
 
-export const machines = ['is', 'ls', 'bbels', 'els']
-
 // A set of training images: { data: Float32Array [N,C,H,W], N, C, H, W }. `skip` is the number of one that is left out, −1
 // for none; it is only a range of images that a worker is given, so leaving one out needs no copy.
 
@@ -15,12 +13,10 @@ export function partial(set, machine, k, x, t, first, count, skip = -1, wantEach
   const { a, sigma } = levels(t), P = set.H * set.W
   const sums = emptySums(P, set.C), each = wantEach ? new Float64Array(count * P).fill(-Infinity) : undefined
   const whole = machine === 'is', p = whole ? undefined : plan(machine, set.H, set.W, k)
-  for (let n = first; n < first + count; n++) {
-    if (n === skip) continue
-    const own = each?.subarray((n - first) * P, (n - first + 1) * P)
-    if (whole) addWhole(set, x, n, a, sigma, sums, own)
-    else sweep(x, set.data, n, 1, set.C, p, a, sigma, sums, own)
-  }
+  const own = n => each?.subarray((n - first) * P, (n - first + 1) * P)
+  const numbers = range(first, count).filter(n => n !== skip)
+  if (whole) for (const n of numbers) addWhole(set, x, n, a, sigma, sums, own(n))
+  else sweep(x, set.data, numbers, set.C, p, a, sigma, sums, own)
   return { sums, each }
 }
 
@@ -47,12 +43,12 @@ function addWhole({ data, C, H, W }, x, n, a, sigma, sums, own) {
 // What a pixel sees and compares: rows and columns of its window, and the shifts that lead to its candidates.
 export function around(set, machine, k, pixel) {
   const { H, W } = set, i = Math.floor(pixel / W), j = pixel % W
-  if (machine === 'is') return { rows: count(-i, H), cols: count(-j, W), down: [0], right: [0] }
+  if (machine === 'is') return { rows: range(-i, H), cols: range(-j, W), down: [0], right: [0] }
   const p = plan(machine, H, W, k), there = (axis, at) => axis.filter(([, lo, end]) => lo <= at && at < end).map(s => s[0])
-  const kept = (reach, at) => count(-p.r, k).filter(d => reach[at + d + p.r] >= 0)
+  const kept = (reach, at) => range(-p.r, k).filter(d => reach[at + d + p.r] >= 0)
   return { rows: kept(p.xRows, i), cols: kept(p.xCols, j), down: there(p.rows, i), right: there(p.cols, j) }
 }
-const count = (from, n) => Array.from({ length: n }, (_, i) => from + i)
+const range = (from, n) => Array.from({ length: n }, (_, i) => from + i)
 
 // Every candidate of one pixel, exactly, one by one: { logits, images, places }, and the numbers that a reader asks for.
 export function candidates(set, machine, k, x, t, pixel, skip = -1) {

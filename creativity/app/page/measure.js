@@ -30,9 +30,15 @@ export function nearest(x, set) {
   return best
 }
 
-// How many pixels have each image as their strongest source, most first: [[image, share], …].
-export function strongest(images) {
-  const counts = new Map()
-  for (const n of images) counts.set(n, (counts.get(n) ?? 0) + 1)
-  return [...counts].map(([n, c]) => [n, c / images.length]).sort((a, b) => b[1] - a[1] || a[0] - b[0])
+// The images behind the pixels' strongest candidates, by how much weight these have: the most first.
+export function strongest({ image, weight }) {
+  const sums = new Map()
+  image.forEach((n, p) => sums.set(n, (sums.get(n) ?? 0) + weight[p]))
+  return [...sums].sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(s => s[0])
+}
+
+// The pixels that are sure of their source, with more than half of their weight on one window: { share, images }.
+export function settled({ image, weight }) {
+  const sure = Array.from(image).filter((_, p) => weight[p] > .5)
+  return { share: sure.length / image.length, images: new Set(sure).size }
 }

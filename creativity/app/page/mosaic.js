@@ -16,9 +16,9 @@ const chosen = () => state.source >= 0 ? state.source : asked()?.belief.image[st
 function drawMosaic() {
   const now = asked()
   if (!now) return
-  const { set, pixel } = state, { image: images, mean, place: places } = now.belief, ranked = strongest(images).slice(0, 8).map(s => s[0])
+  const { set, pixel } = state, { image: images, place: places } = now.belief, ranked = strongest(now.belief).slice(0, 8)
   const canvas = $$('[data-map="forming"] canvas')[0]
-  mosaic(canvas, mean, set, images, ranked)
+  mosaic(canvas, now.belief, set, ranked)
   const n = chosen()
   image($('behind'), own(n), set)
   $('behind').setAttribute('aria-label', `Training image ${n}`)
@@ -51,7 +51,7 @@ const askShares = calm(150, () => {
 })
 
 function list() {
-  const { share } = shares, ranked = strongest(shares.of.belief.image).slice(0, 8).map(s => s[0])
+  const { share } = shares, ranked = strongest(shares.of.belief).slice(0, 8)
   listed = Array.from(share.keys()).sort((a, b) => share[b] - share[a]).slice(0, 8)
   const focus = document.activeElement?.dataset?.source
   $('sources').replaceChildren(...listed.map(n => {

@@ -1,8 +1,8 @@
 // The first screen: one noise, its flow, and what the trained network makes of it.
-import { $, $$, place } from './controls.js'
+import { $, $$, percent, place } from './controls.js'
 import { seedNoise } from './diffusion.js'
 import { bitmap, colours, image, limitAt } from './draw.js'
-import { correlation, nearest, strongest } from './measure.js'
+import { correlation, nearest, settled } from './measure.js'
 import { chooseSeed, className, goTo, isDone, levelsAt, listen, network, startFlow, state, STEPS, tell } from './state.js'
 
 const REACH = 2.5, STRENGTH = 1.5 // of the brush, in pixels and in units of the noise
@@ -121,8 +121,8 @@ function drawNetwork() {
 function say() {
   const { set, steps, images } = state
   if (!isDone()) return void ($('flow-says').textContent = '')
-  const end = steps[STEPS].x, near = nearest(end, images), other = network(), sources = strongest(steps[STEPS].belief.image)
-  const parts = [`Made of ${images.N} images. ${sources.length === 1 ? 'One image is' : `${sources.length} images are`} the strongest source of some pixel.`]
+  const end = steps[STEPS].x, near = nearest(end, images), other = network(), sure = settled(steps[STEPS].belief)
+  const parts = [`Made of ${images.N} images: ${percent(sure.share)} of the pixels are sure of their source, and ${sure.images === 1 ? 'it is one image' : `these come from ${sure.images} images`}.`]
   parts.push(near.distance < .02 ? `It is training image ${near.image}, copied.`
     : `The nearest training image is ${near.distance.toFixed(2)} away (root mean square, black to white is 2).`)
   if (other) parts.push(`Correlation with the network’s image: r = ${correlation(end, other).toFixed(3)}.`)

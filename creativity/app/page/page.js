@@ -1,15 +1,17 @@
 // The page: its choices and its three screens.
 import { $, choice, sharePixel, shareStep } from './controls.js'
-import { machines } from './machines.js'
 import { mosaicScreen } from './mosaic.js'
 import { noiseScreen } from './noise.js'
 import { pixelScreen } from './pixel.js'
 import { chooseClass, chooseMachine, chooseSet, listen, pool, problem, state } from './state.js'
 
-const titles = { is: ['IS', 'whole images'], ls: ['LS', 'windows at the same place'], bbels: ['bbELS', 'windows from all places, with the border'], els: ['ELS', 'windows from all places'] }
+const titles = {
+  is: ['IS', 'whole images'], ls: ['LS', 'windows at the same place'],
+  bbels: ['bbELS', 'windows from all places, with the border'], els: ['ELS', 'windows from all places'],
+}
 
 choice('set', [['fashion_mnist', 'Fashion-MNIST'], ['mnist', 'MNIST'], ['cifar10', 'CIFAR-10']], 'fashion_mnist', chooseSet)
-choice('machine', machines.map(m => [m, ...titles[m]]), state.machine, chooseMachine)
+choice('machine', Object.entries(titles).map(([m, words]) => [m, ...words]), state.machine, chooseMachine)
 shareStep()
 sharePixel()
 noiseScreen()

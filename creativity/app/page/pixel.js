@@ -26,11 +26,11 @@ function showBelief(belief) {
   image(seen, now.x, set, limitAt(levelsAt(now.step)))
   image(expected, belief.mean, set)
   map(count, Array.from(belief.nEff, v => Math.log(v) / Math.log(most)), set)
-  mosaic(sources, belief.mean, set, belief.image, strongest(belief.image).slice(0, 8).map(s => s[0]))
+  mosaic(sources, belief, set, strongest(belief).slice(0, 8))
   $('most').textContent = most.toLocaleString('en')
   expected.setAttribute('aria-label', 'The image that is expected')
   count.setAttribute('aria-label', `How many candidates count: between ${Math.min(...belief.nEff).toFixed(1)} and ${Math.max(...belief.nEff).toFixed(1)}`)
-  sources.setAttribute('aria-label', `The strongest source of each pixel: ${strongest(belief.image).length} images`)
+  sources.setAttribute('aria-label', `The strongest source of each pixel: ${strongest(belief).length} images`)
 }
 
 // One pixel, asked for anew: it is always quick.
@@ -45,7 +45,7 @@ function lookAt() {
 const tone = ([r, g = r, b = r]) => `rgb(${[r, g, b].map(v => Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, v)))).join(' ')})`
 const swatch = values => { const s = make('span', { className: 'swatch' }); s.style.background = tone(values); return s }
 const number = v => v.toFixed(2).replace('-', '−')
-const light = v => v < -.8 ? 'black' : v < -.3 ? 'dark' : v < .3 ? 'middling' : v < .8 ? 'light' : 'white'
+const light = v => v < -.8 ? 'black' : v < -.3 ? 'dark' : v < .3 ? 'grey' : v < .8 ? 'light' : 'white'
 
 function showPixel(found, now, k) {
   const { set, images, pixel, machine } = state, { rows, cols } = found, W = set.W, size = set.C * set.H * W, P = set.H * W
@@ -85,7 +85,7 @@ function showPixel(found, now, k) {
 
 // A window as a picture, as large as it is among windows.
 function patch(x, centre, rows, cols, limit) {
-  const canvas = make('canvas'), share = Math.max(28, 100 * Math.min(1, Math.max(rows.length, cols.length) / 15))
+  const canvas = make('canvas'), share = Math.max(40, 100 * Math.min(1, Math.max(rows.length, cols.length) / 11))
   cut(canvas, x, state.set, centre, rows, cols, limit)
   canvas.style.width = `${share * cols.length / Math.max(rows.length, cols.length)}%`
   canvas.style.height = `${share * rows.length / Math.max(rows.length, cols.length)}%`
@@ -115,7 +115,7 @@ function svg(tag, attributes, text) {
 }
 
 function drawCurve() {
-  const box = $('curve'), left = 52, right = 408, top = 12, bottom = 168
+  const box = $('curve'), left = 64, right = 408, top = 12, bottom = 168
   box.replaceChildren()
   if (state.machine === 'is') return box.append(svg('text', { x: 60, y: 90 }, 'IS has no windows: choose another machine.'))
   points.sort((a, b) => a[0] - b[0])

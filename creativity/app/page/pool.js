@@ -6,7 +6,7 @@ import { emptySums, merge, read } from './sums.js'
 export class Dropped extends Error {}
 
 // How many (pixel, candidate) pairs make a piece of some hundredths of a second.
-const PAIRS = 3e6
+const PAIRS = 6e6
 
 let numbered = 0
 const numbers = new WeakMap() // of sets

@@ -23,7 +23,8 @@ export function merge(sums, other) {
     sums.w2[p] = f * f * sums.w2[p] + g * g * other.w2[p]
     for (let i = p; i < C * P; i += P) sums.num[i] = f * sums.num[i] + g * other.num[i]
     sums.z[p] = f * sums.z[p] + g * other.z[p]
-    if (other.top[p] > sums.top[p]) {
+    // of two that are equal the earlier image, whichever worker is done first
+    if (other.top[p] > sums.top[p] || (other.top[p] === sums.top[p] && other.image[p] < sums.image[p])) {
       sums.image[p] = other.image[p]
       sums.shift[p] = other.shift[p]
     }

@@ -1,5 +1,6 @@
 // The innermost loop: one relative shift at a time, squared differences, box sums, softmax sums. A pair of a pixel and
 // a candidate costs the same whatever the width of the windows is.
+import { kernel, layOut } from './kernel.js'
 import { pad } from './plan.js'
 
 // exp(−v) for v in [0, LEAST): a table of PARTS steps a unit, and three terms of the series for what is left (error 4e-8).
@@ -12,23 +13,76 @@ function scratch(name, length) {
   return room.get(name)
 }
 
-// Take `count` training images (uint8 codes or numbers, from number `first` on) into `sums`: x [C,H,W] is at signal level a
-// and noise level sigma. With `each` [count,H,W] the logs of every image's own sums are written there.
-export function sweep(x, images, first, count, C, plan, a, sigma, sums, each) {
+// Take some training images, by number, into `sums`: x [C,H,W] is at signal level a and noise level sigma. `own(n)` is where
+// the logs of image n's own sums [H,W] are written, if it is anywhere.
+export const sweep = (...query) => (kernel ? sweepPairs : sweepOneByOne)(...query)
+
+export function sweepOneByOne(x, images, numbers, C, plan, a, sigma, sums, own = () => undefined) {
   const { H, W } = plan, P = H * W, J = plan.xCols.length, Jd = plan.dCols.length
   const query = scratch('query', C * plan.xRows.length * J), keys = scratch('keys', C * plan.dRows.length * Jd)
-  const scale = 1 / (Math.SQRT2 * sigma), size = C * P
+  const scale = 1 / (Math.SQRT2 * sigma)
   pad(x, 0, C, H, W, plan.xRows, plan.xCols, scale, query)
-  // distances to the best candidate so far, and sums of (w, w·log w, w², w·centre …) of this image and of all
-  const best = scratch('best', P), own = scratch('own', P * (C + 3))
+  // distances to the best candidate so far, and sums of (w, w·log w, w², w·centre …) of this image
+  const best = scratch('best', P), found = scratch('found', P * (C + 3))
   for (let p = 0; p < P; p++) best[p] = sums.z[p] ? -sums.top[p] : Infinity
-  for (let n = 0; n < count; n++) {
-    pad(images, (first + n) * size, C, H, W, plan.dRows, plan.dCols, a * scale, keys)
-    own.fill(0, 0, P * (C + 3))
-    sweepImage(query, keys, C, J, Jd, plan, best, own, sums, first + n)
-    addImage(own, sums, P, C, 1 / (a * scale), each, n, best)
+  for (const n of numbers) {
+    pad(images, n * C * P, C, H, W, plan.dRows, plan.dCols, a * scale, keys)
+    found.fill(0, 0, P * (C + 3))
+    sweepImage(query, keys, C, J, Jd, plan, best, found, sums, n)
+    addImage(found, sums, P, C, 1 / (a * scale), own(n), best)
   }
   for (let p = 0; p < P; p++) sums.top[p] = -best[p]
+}
+
+// The same by the vector unit, two images at a time; each has its own reference, which starts at the best of those before.
+export function sweepPairs(x, images, numbers, C, plan, a, sigma, sums, own = () => undefined) {
+  const { H, W, k, r, shifts } = plan, P = H * W, J = plan.xCols.length, Jd = plan.dCols.length, count = shifts.length / 6
+  const area = plan.dRows.length * Jd, each = 2 * (C + 5), scale = 1 / (Math.SQRT2 * sigma)
+  const [query, keys, moves, line, ring, column, at] = layOut([
+    C * plan.xRows.length * J, 2 * C * area, 4 * count + 2, 2 * (Math.max(J, Jd) + k), 2 * k * W, 2 * W, each * P])
+  const numbersAt = new Float64Array(kernel.memory.buffer), whole = new Int32Array(kernel.memory.buffer)
+  interleave(pad(x, 0, C, H, W, plan.xRows, plan.xCols, scale, scratch('query', C * plan.xRows.length * J)), plan.xRows.length * J, C, numbersAt, query / 8, 1, 0)
+  for (let s = 0; s < count; s++) {
+    for (let i = 0; i < 6; i++) whole[moves / 4 + 8 * s + i] = shifts[6 * s + i]
+    whole[moves / 4 + 8 * s + 6] = whole[moves / 4 + 8 * s + 7] = s
+  }
+  for (let i = 0; i < numbers.length; i += 2) {
+    const pair = numbers.slice(i, i + 2), image = scratch('keys', C * area), from = at / 8
+    for (const lane of [0, 1])
+      // an odd one out is compared with itself, and that is not counted
+      interleave(pad(images, (pair[lane] ?? pair[0]) * C * P, C, H, W, plan.dRows, plan.dCols, a * scale, image), area, C, numbersAt, keys / 8, 2, lane)
+    numbersAt.fill(0, from, from + each * P)
+    for (let p = 0; p < P; p++) numbersAt.fill(sums.z[p] ? -sums.top[p] : 1e300, from + each * p, from + each * p + 2)
+    kernel.run[C](query, keys, moves, count, J, Jd, W, k, r, line, ring, column, at)
+    pair.forEach((n, lane) => addLane(numbersAt, from + lane, each, sums, P, C, 1 / (a * scale), n, own(n)))
+  }
+}
+
+// An image [C,n] as [n,C,lanes], in one of the lanes.
+function interleave(x, n, C, out, from, lanes, lane) {
+  const size = lanes * C
+  for (let c = 0; c < C; c++) for (let p = 0, o = from + lanes * c + lane; p < n; p++, o += size) out[o] = x[c * n + p]
+}
+
+// Take the sums of one image, as the vector unit leaves them, into all.
+function addLane(v, from, each, sums, P, C, unscale, image, own) {
+  for (let p = 0; p < P; p++) {
+    const o = from + each * p, z = v[o + 4], top = -v[o]
+    if (own) own[p] = z ? Math.log(z) + top : -Infinity
+    if (!z) continue
+    const seen = sums.z[p] > 0, rise = seen && top > sums.top[p], d = seen ? sums.top[p] - top : 0
+    // one of the two is the reference of the sum
+    const f = rise ? Math.exp(d) : 1, low = seen && !rise ? -d : 0, g = low < 0 ? Math.exp(low) : 1
+    sums.wlogw[p] = (rise ? f * (sums.wlogw[p] + d * sums.z[p]) : sums.wlogw[p]) + g * (low * z - v[o + 6])
+    sums.w2[p] = f * f * sums.w2[p] + g * g * v[o + 8]
+    sums.z[p] = f * sums.z[p] + g * z
+    for (let c = 0; c < C; c++) sums.num[c * P + p] = f * sums.num[c * P + p] + g * unscale * v[o + 10 + 2 * c]
+    if (!seen || rise) {
+      sums.top[p] = top
+      sums.image[p] = image
+      sums.shift[p] = v[o + 2]
+    }
+  }
 }
 
 function sweepImage(query, keys, C, J, Jd, plan, best, own, sums, image) {
@@ -105,14 +159,14 @@ function improve(own, sums, p, stride, best, d, image, shift) {
 }
 
 // Take one image's sums into all, and write their logs where they are asked for.
-function addImage(own, sums, P, C, unscale, each, n, best) {
+function addImage(found, sums, P, C, unscale, own, best) {
   const stride = C + 3
   for (let p = 0; p < P; p++) {
     const o = p * stride
-    sums.z[p] += own[o]
-    sums.wlogw[p] += own[o + 1]
-    sums.w2[p] += own[o + 2]
-    for (let c = 0; c < C; c++) sums.num[c * P + p] += own[o + 3 + c] * unscale
-    if (each) each[n * P + p] = Math.log(own[o]) - best[p]
+    sums.z[p] += found[o]
+    sums.wlogw[p] += found[o + 1]
+    sums.w2[p] += found[o + 2]
+    for (let c = 0; c < C; c++) sums.num[c * P + p] += found[o + 3 + c] * unscale
+    if (own) own[p] = Math.log(found[o]) - best[p]
   }
 }
