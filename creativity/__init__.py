@@ -17,6 +17,7 @@ _ROOMS = {
     'machines.whole': ['ESMachine', 'ISMachine'],
     'machines.widths': ['calibrated_scales', 'published_scales'],
     'machines.windows': ['BBELSMachine', 'ELSMachine', 'LSMachine', 'Machine'],
+    'measure.audit': ['audit'],
     'measure.calibrate': ['calibrate'],
     'measure.compare': ['compare'],
     'measure.provenance': ['explain'],
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from creativity.machines.whole import ESMachine, ISMachine
     from creativity.machines.widths import calibrated_scales, published_scales
     from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
+    from creativity.measure.audit import audit
     from creativity.measure.calibrate import calibrate
     from creativity.measure.compare import compare
     from creativity.measure.provenance import explain
