@@ -748,6 +748,39 @@ def run_compare(
     facts = dict(network=network, data=d.name, subset=subset, images=len(d), scales=widths)
     wrote(compare_files(c, out, d, facts))
 
+# %% ../../nbs/library/app/cli.ipynb #21afc515
+@command(app, 'creativity audit --network fashion_mnist-unet --quick --out out/audit')
+def run_audit(
+    network: str = 'fashion_mnist-unet', # to examine
+    data: str|None = None, # its training images; what its card says when left out
+    # images like them that were not trained on; a set's test images, or a tenth, when left out
+    held_out: str|None = None,
+    size: str|None = None, # of the images; the network's when left out
+    n: int|None = None, # of the training images
+    full: bool = False, # of a set
+    scales: str|None = None, # of the machines; calibrated on the network when left out
+    seeds: int|None = None, # how many samples are looked at; 32, and 16 with --quick, when left out
+    quick: bool = False, # less of everything: under three minutes for 32x32 pixels
+    level: float = .01, # rate of false alarms of copies
+    device: str = 'cpu', # for the work
+    out: Path = Path('out/audit'), # for report.html, report.md, report.json, figures, and runs
+):
+    "Examine a network: what it is, how it sees, which machine predicts it, what it copies."
+    import matplotlib
+
+    from creativity.files import writable_folder
+    from creativity.machines.widths import read_widths
+    from creativity.measure.audit import audit
+    matplotlib.use('agg')
+    net, where = read_network(network, device), writable_folder(out)
+    d = machine_images(net, data, size, n, full)
+    of_images = 'x'.join(map(str, d.x.shape[2:]))
+    held = None if held_out is None else read_images(held_out, of_images)
+    a = audit(net, d, held, seeds, quick, read_widths(scales) if scales else None, level, where)
+    a.title = f'Audit of {network_name(network)}'
+    print(a)
+    wrote(a.save(where))
+
 # %% ../../nbs/library/app/cli.ipynb #f621707f
 @command(app, 'creativity table1 --recompute fashion_mnist-resnet --n 300 --seeds 4 '
               '--out out/table1')

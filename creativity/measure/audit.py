@@ -174,30 +174,49 @@ def _span(s):
 
 # %% ../../nbs/library/measure/audit.ipynb #e98af71f
 def look(s: Subject) -> Section:
-    "Denoise noised held-out images at three levels."
-    x, y = s.queries(16)
+    "Denoise noised images at three levels: held-out ones, and training images."
     new = Section('look', 'Is it a denoiser?', '')
+    some = load(s.d, n=min(16, _count(s.d)))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            seen = check_denoiser(s.net, x, y)
-    except (CreativityError, RuntimeError, TypeError, ValueError, IndexError) as e:
+        seen = _looked(s.net, *s.queries(16))
+        known = _looked(s.net, some.x.to(s.net.device), some.y if s.classes else None)
+    except _FAILURES as e:
         return replace(new, verdict=f'broken: it cannot be asked at all: {brief(e)}', status='bad',
                        facts=dict(cause=brief(e), usable=False))
-    usable = all(e < m for e, m in zip(seen.error[:2], seen.mean_error, strict=False))
-    rows = [['noise σ/a', 'error', 'of the mean image']]
-    rows += [[f'{a:.2g}', f'{e:.3g}', f'{m:.3g}'] for a, e, m in
-             zip(seen.levels, seen.error, seen.mean_error, strict=True)]
-    share = seen.error[1]/seen.mean_error[1]
-    fine = (f'yes: at noise σ/a = {seen.levels[1]:.2g} it leaves {share:.0%} of the error of the '
-            'mean image')
-    wrong = 'broken' if not usable else 'something is wrong'
+    sound, by_heart = _beats_mean(seen), _beats_mean(known)
+    if sound and not seen.cause:
+        share = seen.error[1]/seen.mean_error[1]
+        verdict, status = (f'yes: at noise σ/a = {seen.levels[1]:.2g} it leaves {share:.0%} of the '
+                           'error of the mean image', 'good')
+    elif by_heart and not sound and not known.cause:
+        verdict, status = ('of its training images, which it knows by heart: about others it is '
+                           'worse than their mean image', 'careful')
+    else:
+        verdict = f'{"something is wrong" if sound else "broken"}: {seen.cause}'
+        status = 'careful' if sound else 'bad'
     return replace(
-        new, verdict=f'{wrong}: {seen.cause}' if seen.cause else fine,
-        status='bad' if not usable else 'careful' if seen.cause else 'good',
-        tables={'mean squared error of its beliefs about 16 held-out images with noise': rows},
+        new, verdict=verdict, status=status, tables=_look_table(seen, known),
         text=[f'Two samples in ten steps lie in {seen.low:.2g} … {seen.high:.2g}.'],
-        facts=seen.to_dict() | dict(usable=usable))
+        facts=seen.to_dict() | dict(training=known.to_dict(), usable=sound or status == 'careful'))
+
+_FAILURES = (CreativityError, RuntimeError, TypeError, ValueError, IndexError)
+
+def _looked(net, x, y):
+    "What `check_denoiser` sees, without its warning."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return check_denoiser(net, x, y)
+
+def _beats_mean(seen):
+    "Is it better than the mean image where the noise is not all?"
+    return all(e < m for e, m in zip(seen.error[:2], seen.mean_error[:2], strict=True))
+
+def _look_table(seen, known):
+    "Errors by noise level."
+    rows = [['noise σ/a', 'held out', 'their mean image', 'training images']]
+    for values in zip(seen.levels, seen.error, seen.mean_error, known.error, strict=True):
+        rows.append([f'{v:.2g}' if i == 0 else f'{v:.3g}' for i, v in enumerate(values)])
+    return {'mean squared error of its beliefs about 16 images with noise': rows}
 
 # %% ../../nbs/library/measure/audit.ipynb #385497dc
 def receptive(s: Subject) -> Section:
@@ -227,7 +246,7 @@ def _maps(fields):
     fig, axs = plt.subplots(2, 3, figsize=(_wide, 3.2), layout='constrained')
     for ax, f in zip(axs.flat, fields, strict=True):
         H, W = f.map.shape
-        ax.imshow((f.map/f.map.max().clamp(min=1e-30)).sqrt(), cmap='viridis')
+        ax.imshow((f.map/f.map.max().clamp(min=1e-30)).sqrt().numpy(), cmap='viridis')
         corner = H//2 - f.width/2, W//2 - f.width/2
         ax.add_patch(plt.Rectangle(corner[::-1], f.width, f.width, fill=False, ec='white'))
         ax.set(xticks=[], yticks=[], xlim=(-.5, W - .5), ylim=(H - .5, -.5))
@@ -550,15 +569,15 @@ def _check_audit(net, d, held, samples, level):
 def _who(net, shape):
     "What tells the network from another; one that fails says how."
     try: return fingerprint(net, shape)
-    except (CreativityError, RuntimeError, TypeError, ValueError, IndexError) as e:
+    except _FAILURES as e:
         return dict(kind=type(net).__name__, fails=brief(e))
 
 # %% ../../nbs/library/measure/audit.ipynb #85bd95e3
 def audit(
     net: Denoiser, # the network that is examined, or a machine
-    d: Images|Tensor|str|Path, # its training images: `Images`, a tensor, a name, a path
-    held_out: Images|Tensor|str|Path|None = None, # images like them that were not trained on; None:
-                                                  # a set's test images, or a tenth of d
+    d: Images|Store|Tensor|str|Path, # its training images: `Images`, a tensor, a name, a path
+    # images like them that were not trained on; None: a set's test images, or a tenth of d
+    held_out: Images|Store|Tensor|str|Path|None = None,
     samples: int|None = None, # so many samples are looked at; None: 32, quick 16
     quick: bool = False, # less of everything, in under three minutes for 32×32 pixels
     scales: Scales|None = None, # widths of the machines; None: calibrated on the network
@@ -608,7 +627,7 @@ def _of_samples(s, bar, usable):
     "What is said of samples."
     bar.set_postfix_str('samples')
     try: x = make_samples(s)
-    except (CreativityError, RuntimeError, TypeError, ValueError, IndexError) as e:
+    except _FAILURES as e:
         told = f'it makes none: {brief(e)}'
         return [Section('samples', 'What are its samples like?', told, 'bad')]
     bar.update()
