@@ -24,7 +24,7 @@ runs
 metrics
 diffusion
 data.images data.sets data.own data.show data.store data.disk data.find
-theory.ideal theory.locality theory.equivariance theory.rivals
+theory.belief theory.windows theory.ideal theory.locality theory.equivariance theory.rivals
 engine.lanes engine.plan engine.sums engine.margins
 engine.sweep engine.flash engine.stream engine.second
 machines.widths machines.windows machines.whole machines.named
