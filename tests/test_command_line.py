@@ -214,7 +214,7 @@ def test_a_row_says_whether_its_images_are_a_subset(tmp_path, monkeypatch, data,
     np.save(tmp_path/'some.npy', np.zeros((3, 32, 32), np.uint8))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(table, 'stored_row', see)
-    with pytest.raises(Seen) as e: table.measure('mnist-resnet', data=data, n=2, seeds=1, extend=True)
+    with pytest.raises(Seen) as e: table.measure(table.RowJob('mnist-resnet', data=data, n=2), 1, extend=True)
     assert e.value.args == (subset,)
 
 

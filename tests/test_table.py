@@ -42,70 +42,74 @@ def toy_network(path, arch='resnet', classes=2, **args):
     return path
 
 
+def measured(seeds, first=0, out=None, extend=False, **job):
+    return measure(table.RowJob(**job), range(first, first + seeds), out, False, extend)
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    "A row that takes a tiny network and toy images: arguments of `measure`."
+    "A row that takes a tiny network and toy images: arguments of `measured`."
     monkeypatch.setattr(table, 'row_images', lambda row, data, n, full: D)
     monkeypatch.setattr(table, 'row_scales', lambda row, network: ([3, 5], 'published (toy)'))
-    return dict(row='mnist-resnet', network=toy_network(tmp_path/'n.safetensors'), seeds=3, steps=2, network_steps=3, progress=False)
+    return dict(row='mnist-resnet', network=toy_network(tmp_path/'n.safetensors'), seeds=3, steps=2, network_steps=3)
 
 
 def test_rows():
     assert len(published) == 11
     assert all(0 < p['IS'] < p['ELS'] < 1 for p in published.values())
-    with pytest.raises(ValueError, match='choose mnist-unet'): measure('celeba-unet')
+    with pytest.raises(ValueError, match='choose mnist-unet'): measure(table.RowJob('celeba-unet'))
 
 
 def test_row_is_measured_and_goes_on(toy, tmp_path):
     out = tmp_path/'rows'/'mnist-resnet'
-    r = measure(**toy, out=out)
+    r = measured(**toy, out=out)
     first = (out/'seed_000000.npz').stat().st_mtime_ns
-    assert measure(**toy, out=out) == r == json.loads((out/'row.json').read_text())['mnist-resnet']
+    assert measured(**toy, out=out) == r == json.loads((out/'row.json').read_text())['mnist-resnet']
     assert (out/'seed_000000.npz').stat().st_mtime_ns == first
-    assert measure(**toy) == r
+    assert measured(**toy) == r
     assert r['candidates_from'] == 10
     assert r['labels'] == [0, 1, 0]
     assert r['version'] == creativity.__version__
     assert 'n.safetensors' in r['command']
     assert str(tmp_path) not in r['command']
     assert read_table(tmp_path/'rows')['mnist-resnet'] == r
-    longer = measure(**{**toy, 'seeds': 4}, out=out)
+    longer = measured(**{**toy, 'seeds': 4}, out=out)
     assert longer['many']['ELS']['r'][:3] == r['many']['ELS']['r']
-    with pytest.raises(ValueError, match='another run, with steps ELS 2, not 3'): measure(**{**toy, 'steps': 3}, out=out)
+    with pytest.raises(ValueError, match='another run, with steps ELS 2, not 3'): measured(**{**toy, 'steps': 3}, out=out)
 
 
 def test_a_row_grows_by_the_seeds_it_lacks(toy, tmp_path, monkeypatch):
-    two, three, out = measure(**{**toy, 'seeds': 2}), measure(**toy), tmp_path/'row'
+    two, three, out = measured(**{**toy, 'seeds': 2}), measured(**toy), tmp_path/'row'
     monkeypatch.setattr(table, 'read_table', lambda: {toy['row']: two})
-    assert measure(**toy, out=out, extend=True) == three
+    assert measured(**toy, out=out, extend=True) == three
     assert [p.name for p in out.glob('seed_*')] == ['seed_000002.npz']
-    assert measure(**{**toy, 'seeds': 1}, extend=True) == two
-    four = measure(**{**toy, 'steps': 3}, extend=True)
-    assert four == measure(**{**toy, 'steps': 3}) != three # measured in another way: nothing is taken over
-    backwards = table.merge_records(measure(**{**toy, 'seeds': 3}), two | dict(seeds=[8, 7]))
+    assert measured(**{**toy, 'seeds': 1}, extend=True) == two
+    four = measured(**{**toy, 'steps': 3}, extend=True)
+    assert four == measured(**{**toy, 'steps': 3}) != three # measured in another way: nothing is taken over
+    backwards = table.merge_records(measured(**{**toy, 'seeds': 3}), two | dict(seeds=[8, 7]))
     assert backwards['seeds'] == [0, 1, 2, 7, 8]
     assert backwards['many']['ELS']['r'][3:] == two['many']['ELS']['r'][::-1]
 
 
 def test_a_row_in_parts(toy, tmp_path):
     "As two processes would that share a folder."
-    last = measure(**{**toy, 'seeds': 1}, seed=2, out=tmp_path)
+    last = measured(**{**toy, 'seeds': 1}, first=2, out=tmp_path)
     assert last['seeds'] == [2]
     assert '--seed 2 --seeds 1' in last['command']
-    measure(**{**toy, 'seeds': 2}, out=tmp_path)
+    measured(**{**toy, 'seeds': 2}, out=tmp_path)
     times = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed_*')}
-    assert measure(**toy, out=tmp_path) == measure(**toy)
+    assert measured(**toy, out=tmp_path) == measured(**toy)
     assert {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('seed_*')} == times
 
 
 def test_rider_is_the_network_at_few_steps(toy):
-    r = measure(**{**toy, 'network_steps': 2})
+    r = measured(**{**toy, 'network_steps': 2})
     assert r['many'] == r['few']
     assert r['network_itself'] == pytest.approx([1]*3, abs=1e-5)
 
 
 def test_summary_and_files(toy, tmp_path):
-    rows = {'mnist-resnet': measure(**toy)}
+    rows = {'mnist-resnet': measured(**toy)}
     s = summary(rows['mnist-resnet'])
     r = torch.tensor(rows['mnist-resnet']['many']['ELS']['r'], dtype=torch.float64)
     assert s['ELS']['r'][0] == pytest.approx(r.median().item())
@@ -183,10 +187,10 @@ def test_other_architectures_are_refused(tmp_path, row, arch, args):
 def test_bad_input_is_one_line(toy, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match='--network PATH'): row_network('faces-unet')
     with pytest.raises(FileNotFoundError, match='no network'): row_network('faces-unet', tmp_path/'none.safetensors')
-    with pytest.raises(OSError, match='cannot write'): measure(**toy, out=toy['network']/'x')
+    with pytest.raises(OSError, match='cannot write'): measured(**toy, out=toy['network']/'x')
     with pytest.raises(ValueError, match='n=0'): row_images('mnist-unet', n=0)
     monkeypatch.setattr(table, 'row_images', lambda *args: Images(X))
-    with pytest.raises(ValueError, match='no labels'): measure(**toy)
+    with pytest.raises(ValueError, match='no labels'): measured(**toy)
     (tmp_path/'rows'/'mnist-unet').mkdir(parents=True)
     (tmp_path/'rows'/'mnist-unet'/'row.json').write_text('{')
     with pytest.raises(ValueError, match='damaged'): read_table(tmp_path/'rows')
@@ -200,10 +204,10 @@ def test_full_disk_keeps_finished_seeds(toy, tmp_path, monkeypatch):
         if Path(path).name == 'seed_000002.npz': raise OSError(f'cannot write {path}: No space left on device')
         return real(path, write)
     monkeypatch.setattr(files, 'write_atomic', full)
-    with pytest.raises(OSError, match='No space left'): measure(**toy, out=out)
+    with pytest.raises(OSError, match='No space left'): measured(**toy, out=out)
     assert (out/'seed_000001.npz').exists()
     monkeypatch.setattr(files, 'write_atomic', real)
-    assert measure(**toy, out=out) == measure(**toy)
+    assert measured(**toy, out=out) == measured(**toy)
 
 
 def test_stored_rows_are_sound():

@@ -806,7 +806,7 @@ def run_table1(
     "The paper's table beside ours; measure a row again."
     import matplotlib
 
-    from creativity.studies.table import measure, quick_table, read_table, table_files, table_report
+    from creativity.studies import table
     if quick and recompute: raise CreativityError('choose one of --quick and --recompute')
     if not recompute and (network or data or full or n or seeds or seed or extend):
         raise CreativityError('--network, --data, --full, --n, --seeds, --seed and --extend '
@@ -814,12 +814,12 @@ def run_table1(
     matplotlib.use('agg')
     if recompute:
         out = out or Path('out/table1')
-        measure(recompute, network, data, n, full, seeds, steps, network_steps, out/recompute,
-                extend=extend, seed=seed)
+        job = table.RowJob(recompute, network, data, n, full, steps, network_steps)
+        table.measure(job, table.row_seeds(job, seeds, seed), out/recompute, extend=extend)
     if quick: out = out or Path('out/table1-quick')
-    rows = quick_table(out) if quick else read_table(out)
-    print(table_report(rows))
-    if out: wrote(table_files(rows, out, quick))
+    rows = table.quick_table(out) if quick else table.read_table(out)
+    print(table.table_report(rows))
+    if out: wrote(table.table_files(rows, out, quick))
 
 # %% ../../nbs/library/app/cli.ipynb #41d7ed1b
 @cache

@@ -268,6 +268,7 @@ class Machine(Denoiser):
     what a caller asks, `groups(t, labels, k)` sorts it by class and width, `levels(t, B)` gives signal and noise.
     """
     windowed = True # has it widths?
+    shape: tuple # (C,H,W), always known
 
     def __init__(self,
         images: Data, # [N,C,H,W] training images; or Images, a dictionary, a path, the name of a set

@@ -19,14 +19,16 @@ from torch import nn
 
 from ..diffusion import Schedule, as_schedule, schedule_from_dict
 from ..files import asset, brief, write_file, write_json
-from .architectures import n_parameters, network_classes
+from .architectures import ResNet, UNet, n_parameters, network_classes
 from .wrap import Model
 
 # %% ../../nbs/library/networks/card.ipynb #501fdbe9
 class Network(Model):
     "One of this package's networks with its schedule, image shape and card: it predicts noise."
+    shape: tuple # (C,H,W), always known
+
     def __init__(self,
-        net: nn.Module, # ResNet or UNet
+        net: ResNet|UNet, # its weights are left as they are
         schedule: Schedule, # the forward process it was trained on
         shape: tuple, # (C,H,W) of its images
         card: dict|None = None, # where it comes from
@@ -41,7 +43,7 @@ class Network(Model):
 
 # %% ../../nbs/library/networks/card.ipynb #22940f96
 def save_network(
-    net: nn.Module, # ResNet or UNet
+    net: ResNet|UNet, # with its weights
     path: str|Path, # …/<name>.safetensors; the card is written beside it, as <name>.json
     card: dict, # where it comes from; see `make_card`
 ) -> Network: # what `load_network` will give

@@ -7,10 +7,12 @@ __all__ = ['run_study']
 
 # %% ../../nbs/studies/agreement.ipynb #2779f728
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,9 +23,9 @@ from torch import Tensor
 from ..data.find import load
 from ..data.images import Images
 from ..diffusion import Denoiser, samples, seed_noise
-from ..machines.whole import ISMachine
+from ..machines.named import machine_named, make_machine
 from ..machines.widths import Scales, calibrated_scales, published_scales
-from ..machines.windows import BBELSMachine, LSMachine, Machine
+from ..machines.windows import Machine
 from ..measure.compare import compare
 from ..measure.pair import check_together
 from ..metrics import bootstrap_interval, scores
@@ -38,11 +40,11 @@ def flow_scores(
     steps: int = 20, # of both
     label: Tensor|int|None = None, # one class, or one for each seed [B]
 ) -> tuple[list[float], list[list[float]]]: # times, highest first, and at each the r of every seed
-    "Pearson's r between what network and machine believe the clean image to be, each along its own flow."
+    "Pearson's r between what network and machine take for the clean image, each in its own flow."
     noise = seed_noise(list(seeds), check_together(dict(network=network, machine=machine)))
-    both = zip(*(samples(d, noise.to(d.device), steps, label) for d in (network, machine)), strict=True)
+    flows = [samples(d, noise.to(d.device), steps, label) for d in (network, machine)]
     times, r = [], []
-    for a, b in both:
+    for a, b in zip(*flows, strict=True):
         if a.i == 0: break
         times.append(a.t)
         r.append([scores(x.cpu(), y.cpu())['r'] for y, x in zip(a.x0, b.x0, strict=True)])
@@ -54,7 +56,8 @@ def flow_r_figure(
 ) -> Figure:
     "Median r along the flow with its bootstrap interval, a line for each machine."
     fig, ax = plt.subplots(figsize=(6, 3), layout='constrained')
-    for (name, (t, r)), color, style in zip(flows.items(), ('#0072B2', '#D55E00', '#009E73', '#CC79A7'), ('o-', 's--', '^-.', 'd:'), strict=False):
+    looks = (('o-', '#0072B2'), ('s--', '#D55E00'), ('^-.', '#009E73'), ('d:', '#CC79A7'))
+    for (name, (t, r)), (style, color) in zip(flows.items(), looks, strict=False):
         lo, hi = zip(*map(bootstrap_interval, r), strict=True)
         ax.plot(t, np.median(r, 1), style, color=color, ms=4, label=name)
         ax.fill_between(t, lo, hi, color=color, alpha=.15)
@@ -66,11 +69,12 @@ def flow_r_figure(
 # %% ../../nbs/studies/agreement.ipynb #acfe4ff4
 @dataclass
 class Study:
-    "A comparison in which one thing is varied: who is compared, and which pairs of images make which curve."
+    "A comparison in which one thing is varied: who is compared, and which pairs make which curve."
     xlabel: str # what is varied
     network: Denoiser # as for `compare`
-    machines: dict[str, Denoiser] # as for `compare`; networks, too
-    points: list[tuple] # (curve, value of what is varied or None, a name in `machines` or 'network', another one)
+    machines: Mapping[str, Denoiser] # as for `compare`; networks, too
+    # (curve, value of what is varied or None, a name in `machines` or 'network', another one)
+    points: list[tuple]
     steps: int|dict[str, int] = 20 # as for `compare`
     network_steps: int = 20 # as for `compare`
     facts: dict = field(default_factory=dict) # ready for JSON
@@ -83,7 +87,9 @@ def compare_study(
     progress: bool = True, # a progress bar
 ) -> dict: # `curves[name]`: a list of (value, [r of each seed]); facts, seeds: ready for JSON
     "Compare, and pick the pairs of images that a study is about."
-    c, curves = compare(study.network, study.machines, seeds, study.steps, study.network_steps, out=out, progress=progress), {}
+    c: Any = compare(study.network, study.machines, seeds, study.steps, study.network_steps,
+                     out=out, progress=progress)
+    curves: dict[str, list] = {}
     for curve, value, a, b in study.points:
         r = [round(scores(x, y)['r'], 5) for y, x in zip(c.images[a], c.images[b], strict=True)]
         curves.setdefault(curve, []).append((value, r))
@@ -91,23 +97,35 @@ def compare_study(
     return json.loads(json.dumps(facts | dict(network_steps=study.network_steps)))
 
 # %% ../../nbs/studies/agreement.ipynb #b70b5e6b
+def draw_curve(
+    ax: plt.Axes, # where
+    name: str, # of the curve
+    points: list, # (value, [r of each seed]); a value of None is a line across
+    style: str, # marker and line
+    color: str, # of both
+) -> None:
+    "The medians of a curve and a band for their intervals."
+    x, mid = [v for v, _ in points], [np.median(r) for _, r in points]
+    lo, hi = zip(*(bootstrap_interval(r) for _, r in points), strict=True)
+    if x[0] is None:
+        ax.axhline(mid[0], color=color, ls=style[1:], label=name)
+        ax.axhspan(lo[0], hi[0], color=color, alpha=.12)
+        return
+    ax.plot(x, mid, style, color=color, label=name)
+    ax.fill_between(x, lo, hi, color=color, alpha=.15)
+    if max(x) > 20*min(x): ax.set_xscale('log')
+
+# %% ../../nbs/studies/agreement.ipynb #5c75e2b8
 def study_figure(
     record: dict, # as from `compare_study`
     title: str = '', # above all
 ) -> Figure:
-    "Median r against what is varied, a curve for each machine, with bootstrap intervals; a value of None is a line across."
+    "Median r against what is varied, a curve for each machine, with bootstrap intervals."
     fig, ax = plt.subplots(figsize=(6, 3.4), layout='constrained')
-    looks = zip(('#0072B2', '#009E73', '#D55E00', '#CC79A7', '#E69F00'), ('o-', 's--', '^-.', 'd:', 'v-'), strict=True)
-    for (name, points), (color, style) in zip(record['curves'].items(), looks, strict=False):
-        mid, (lo, hi) = [np.median(r) for _, r in points], zip(*(bootstrap_interval(r) for _, r in points), strict=True)
-        if points[0][0] is None:
-            ax.axhline(mid[0], color=color, ls=style[1:], label=name)
-            ax.axhspan(lo[0], hi[0], color=color, alpha=.12)
-            continue
-        x = [v for v, _ in points]
-        ax.plot(x, mid, style, color=color, label=name)
-        ax.fill_between(x, lo, hi, color=color, alpha=.15)
-        if max(x) > 20*min(x): ax.set_xscale('log')
+    looks = (('o-', '#0072B2'), ('s--', '#009E73'), ('^-.', '#D55E00'), ('d:', '#CC79A7'),
+             ('v-', '#E69F00'))
+    for (name, points), (style, color) in zip(record['curves'].items(), looks, strict=False):
+        draw_curve(ax, name, points, style, color)
     ticks = sorted({v for points in record['curves'].values() for v, _ in points if v is not None})
     ax.set_xticks(ticks, [f'{v:,}' for v in ticks])
     ax.minorticks_off()
@@ -116,7 +134,7 @@ def study_figure(
     ax.legend(fontsize=8)
     return fig
 
-# %% ../../nbs/studies/agreement.ipynb #5c75e2b8
+# %% ../../nbs/studies/agreement.ipynb #9f14545d
 def three_machines(
     net: Network, # a network with its card
     images: int, # of each class, from the package's subset
@@ -125,7 +143,8 @@ def three_machines(
     "The machines of a study of a zero-padded network."
     d = load(net.card['data']['name'], n=images*(net.num_classes or 1))
     y = d.y if net.num_classes else None
-    return {name: kind(d.x, y, net.schedule, scales if kind.windowed else None) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine), ('IS', ISMachine))}
+    names = ('bbELS', 'LS', 'IS')
+    return {m: make_machine(machine_named(m), d.x, y, net.schedule, scales) for m in names}
 
 # %% ../../nbs/studies/agreement.ipynb #be38e8a8
 def size_study(
@@ -137,7 +156,9 @@ def size_study(
     made = {n: three_machines(net, n, scales) for n in images}
     machines = {f'{m} {n}': machine for n in images for m, machine in made[n].items()}
     points = [(m, n, 'network', f'{m} {n}') for m in made[images[0]] for n in images]
-    return Study('training images of the class in the dictionary', net, machines, points, facts=dict(network=str(network), scales=scales))
+    facts = dict(network=str(network), scales=scales)
+    return Study('training images of the class in the dictionary', net, machines, points,
+                 facts=facts)
 
 # %% ../../nbs/studies/agreement.ipynb #6662a3dd
 def widths_study(
@@ -147,10 +168,16 @@ def widths_study(
 ) -> Study:
     "r of bbELS with one window width, beside those of schedules."
     net = load_network(network)
-    schedules = {'calibrated schedule': calibrated_scales(network), 'published schedule': published_scales(network)}
-    machines = {str(n): three_machines(net, images, k)['bbELS'] for n, k in (dict(zip(widths, widths, strict=True)) | schedules).items()}
-    points = [('one width throughout', k, 'network', str(k)) for k in widths] + [(name, None, 'network', name) for name in schedules]
-    return Study('window width k of bbELS, at all noise levels', net, machines, points, facts=dict(network=network, images=images, schedules=schedules))
+    schedules: dict[str, Scales] = {
+        'calibrated schedule': calibrated_scales(network),
+        'published schedule': published_scales(network),
+    }
+    choices = {str(k): k for k in widths} | schedules
+    machines = {name: three_machines(net, images, k)['bbELS'] for name, k in choices.items()}
+    points: list[tuple] = [('one width throughout', k, 'network', str(k)) for k in widths]
+    points += [(name, None, 'network', name) for name in schedules]
+    return Study('window width k of bbELS, at all noise levels', net, machines, points,
+                 facts=dict(network=network, images=images, schedules=schedules))
 
 # %% ../../nbs/studies/agreement.ipynb #7ca75e0d
 def steps_study(
@@ -160,16 +187,20 @@ def steps_study(
 ) -> Study:
     "r against the network's number of steps."
     net, scales, most = load_network(network), calibrated_scales(network), max(counts)
-    machines, names = three_machines(net, images, scales), {n: 'network' if n == most else f'network {n}' for n in counts}
-    riders = {names[n]: net for n in counts if n != most}
-    steps = dict.fromkeys(machines, 20) | {names[n]: n for n in counts if n != most}
-    points = [(m, n, names[n], m) for m in machines for n in counts] + [(f'the network at {most} steps', n, 'network', names[n]) for n in counts if n != most]
-    return Study('denoising steps of the network (machines: 20)', net, machines | riders, points, steps, most,
-                 dict(network=str(network), images=images, scales=scales))
+    machines: dict[str, Denoiser] = {**three_machines(net, images, scales)}
+    fewer = {n: f'network {n}' for n in counts if n != most}
+    names, steps = fewer | {most: 'network'}, dict.fromkeys(machines, 20)
+    points = [(m, n, names[n], m) for m, n in product(machines, counts)]
+    for n, name in fewer.items():
+        machines[name], steps[name] = net, n
+        points.append((f'the network at {most} steps', n, 'network', name))
+    facts = dict(network=str(network), images=images, scales=scales)
+    return Study('denoising steps of the network (machines: 20)', net, machines, points, steps,
+                 most, facts)
 
 # %% ../../nbs/studies/agreement.ipynb #bbb3ce31
 def train_stages(
-    out: str|Path, # folder: steps-<n>.safetensors for each stage, and a checkpoint; a run that was stopped goes on
+    out: str|Path, # folder: steps-<n>.safetensors for each stage, and a checkpoint
     stages: Sequence[int] = (30, 100, 300, 1000), # gradient steps
     data: str|Images = 'fashion_mnist', # as for `train`
     recipe: Recipe|None = None, # as for `train`; each stage has its own number of steps
@@ -185,18 +216,22 @@ def train_stages(
 
 # %% ../../nbs/studies/agreement.ipynb #3847c62b
 def training_study(
-    stages: dict[int, str|Path], # steps -> weights, as from `train_stages`, or the name of a network in the package
+    stages: Mapping[int, str|Path], # steps -> weights, or the name of a network in the package
     images: int = 100, # of each class
     scales: Scales|None = None, # window widths; None: those published for a ResNet on the data set
 ) -> Study:
     "r against how long the network was trained."
     nets = {n: load_network(path) for n, path in stages.items()}
-    net, last = nets[max(nets)], max(nets)
+    last = max(nets)
+    net = nets[last]
     scales = scales or published_scales(f'{net.card["data"]["name"]}-resnet')
-    machines, names = three_machines(net, images, scales), {n: 'network' if n == last else f'network {n}' for n in nets}
-    points = [(m, n, names[n], m) for m in machines for n in nets]
-    return Study('gradient steps of the training', net, machines | {names[n]: nets[n] for n in nets if n != last}, points,
-                 facts=dict(images=images, scales=scales, weights={n: m.card.get('sha256') for n, m in nets.items()}, data=net.card.get('data')))
+    machines: dict[str, Denoiser] = {**three_machines(net, images, scales)}
+    names = {n: 'network' if n == last else f'network {n}' for n in nets}
+    points = [(m, n, names[n], m) for m, n in product(machines, nets)]
+    machines |= {names[n]: nets[n] for n in nets if n != last}
+    weights = {n: m.card.get('sha256') for n, m in nets.items()}
+    facts = dict(images=images, scales=scales, weights=weights, data=net.card.get('data'))
+    return Study('gradient steps of the training', net, machines, points, facts=facts)
 
 # %% ../../nbs/studies/agreement.ipynb #c043486f
 def stages_study(
@@ -212,6 +247,9 @@ def run_study(
     out: Path = Path('out/agreement'), # for the result, and for finished seeds
 ) -> dict: # ready for JSON
     "Vary one thing, and see what the agreement of network and machines depends on."
-    made = dict(size=size_study, widths=widths_study, steps=steps_study, training=partial(stages_study, out))
-    if vary not in made: raise CreativityError(f'nothing to vary is called {vary!r}: choose {", ".join(made)}')
+    made: dict[str, Callable[[], Study]] = dict(
+        size=size_study, widths=widths_study, steps=steps_study,
+        training=partial(stages_study, out))
+    if vary not in made:
+        raise CreativityError(f'nothing to vary is called {vary!r}: choose {", ".join(made)}')
     return compare_study(made[vary](), seeds, out/vary)

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data.find import load
+from ..data.sets import load_set
 from ..diffusion import Denoiser, sample, seed_noise
 from ..machines.mix import Blend, SoftWindow
 from ..machines.whole import ISMachine
@@ -58,11 +59,14 @@ def attention_machines(
     label: int, # class
     images: int = 50, # training images of the class
 ) -> dict[str, Denoiser]: # name -> machine
-    "The machines that are compared with a CIFAR-10 network: local ones, the ideal score, and those that hear from afar."
-    d = load('cifar10', label=label)
-    if not 1 <= images <= len(d): raise CreativityError(f'images must be from 1 to {len(d)}, got {images}')
-    x, y = d.x[:images], d.y[:images]
-    widths = published_scales('cifar10-resnet' if 'attention' in network else network) # as the paper does it
+    "The machines that a CIFAR-10 network is compared with: local, ideal, and with an ear for afar."
+    d = load_set('cifar10', label=label)
+    if not 1 <= images <= len(d):
+        raise CreativityError(f'images must be from 1 to {len(d)}, got {images}')
+    few = d[:images]
+    x, y = few.x, few.y
+    # as the paper does it
+    widths = published_scales('cifar10-resnet' if 'attention' in network else network)
     bbels, ideal = BBELSMachine(x, y, scales=widths), ISMachine(x, y)
     blends = {f'blend {w}': Blend(bbels, ideal, w) for w in (.1, .25, .5)}
     soft = {f'far {f}': SoftWindow(x, y, scales=widths, far=f) for f in (.001, .01, .1)}
@@ -76,10 +80,11 @@ def study_seed(
     names: Sequence[str]|None = None, # machines; default: all
 ) -> dict[str, Tensor]: # 'network' and each machine's name -> [C,H,W]
     "What a network and machines make of one seed, 20 steps each."
-    machines = dict(network=load_network(network)) | attention_machines(network, seed % 10, images)
+    machines = attention_machines(network, seed % 10, images)
+    wanted: dict[str, Denoiser] = {'network': load_network(network)}
+    wanted |= {name: m for name, m in machines.items() if names is None or name in names}
     noise = seed_noise([seed], (3, 32, 32))
-    wanted = {'network', *(names or machines)}
-    return {n: sample(m, noise, 20, seed % 10, progress=False)[0] for n, m in machines.items() if n in wanted}
+    return {n: sample(m, noise, 20, seed % 10, progress=False)[0] for n, m in wanted.items()}
 
 # %% ../../nbs/studies/attention.ipynb #e86f98e5
 def seed_facts(
@@ -90,7 +95,8 @@ def seed_facts(
     mask = object_half(y[None])[0]
     for name, x in made.items():
         error = error_map(y, x)
-        out[name] = dict(r=scores(x, y)['r'], foreground=error[mask].mean().item(), background=error[~mask].mean().item())
+        fore, back = error[mask].mean().item(), error[~mask].mean().item()
+        out[name] = dict(r=scores(x, y)['r'], foreground=fore, background=back)
     return {n: f for n, f in out.items() if n != 'network'}
 
 # %% ../../nbs/studies/attention.ipynb #b2bdf8a3
@@ -105,8 +111,11 @@ def network_facts(
 ) -> dict: # its weights, its far share at `field_times`, and `seed_facts` of all seeds
     "What the study says about one network."
     held_out = load('cifar10', 'test', n=10).x
-    found = [seed_facts(study_seed(name, i, images)) for i in tqdm(range(seeds), name, delay=2, leave=False)]
-    numbers = {m: {k: [round(f[m][k], 5) for f in found] for k in found[0][m]} for m in found[0]}
+    ids = tqdm(range(seeds), name, delay=2, leave=False)
+    found = [seed_facts(study_seed(name, i, images)) for i in ids]
+    numbers: dict[str, dict] = {}
+    for m, facts in found[0].items():
+        numbers[m] = {k: [round(f[m][k], 5) for f in found] for k in facts}
     far = [far_share(receptive_field(net, t, held_out).map) for t in field_times]
     return dict(weights=net.card['sha256'], steps=net.card['steps'], far=far, seeds=numbers)
 
@@ -116,12 +125,13 @@ def run_study(
     seeds: int = 20, # seed ids from 0
     images: int = 50, # training images of a class
 ) -> dict: # ready for JSON
-    """Compare networks with and without attention with local machines, and with machines that see far pixels.
+    """Compare networks with and without attention with machines that see near or far pixels.
 
     About 6 s for a seed and a network."""
     nets = {n: load_network(n) for n in networks.split(',')}
     if any(n.shape != (3, 32, 32) or not n.num_classes for n in nets.values()):
         raise CreativityError('the networks must be conditional, for CIFAR-10')
-    for name in nets: attention_machines(name, 0, images) # refuse before long work
+    # what cannot be made is refused before long work
+    for name in nets: attention_machines(name, 0, images)
     rows = {n: network_facts(net, n, seeds, images) for n, net in nets.items()}
     return dict(seeds=seeds, images=images, steps=20, times=field_times, networks=rows)

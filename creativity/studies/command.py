@@ -34,15 +34,19 @@ def command_line(
         if key in left_out or value is None or value is False: continue
         if value is True: words.append(flag)
         elif p.default is p.empty: words.append(_word(value))
-        else: words += [w for v in (value if isinstance(value, list | tuple) else [value]) for w in (flag, _word(v))]
+        else:
+            several = isinstance(value, list | tuple)
+            for v in value if several else [value]: words += [flag, _word(v)]
     return ' '.join(words)
 
 # %% ../../nbs/studies/command.ipynb #f644bed5
 def _word(
     value: Any, # of an option
 ) -> str: # for a shell
+    "A value as it is typed; of a path its last part alone, as its folders are this machine's."
     text = str(value)
-    return shlex.quote(Path(text).name if '/' in text and (isinstance(value, Path) or Path(text).exists()) else text)
+    is_path = '/' in text and (isinstance(value, Path) or Path(text).exists())
+    return shlex.quote(Path(text).name if is_path else text)
 
 # %% ../../nbs/studies/command.ipynb #17d49f0e
 def result_name(
@@ -63,9 +67,10 @@ def make_study(
     import torch
     out, study = writable_folder(out), run.__module__.split('.')[-1]
     if 'out' in inspect.signature(run).parameters: given['out'] = out
-    record = dict(command=command_line(f'study {study}', run, given), version=creativity.__version__,
-                  torch=torch.__version__)
-    return [write_json(out/f'{result_name(run, given)}.json', record | run(**given), indent=None)]
+    how = command_line(f'study {study}', run, given)
+    record = dict(command=how, version=creativity.__version__, torch=torch.__version__)
+    path = out/f'{result_name(run, given)}.json'
+    return [write_json(path, record | run(**given), indent=None)]
 
 # %% ../../nbs/studies/command.ipynb #71bbb65e
 def stored(
@@ -80,7 +85,9 @@ def stored(
 
 # %% ../../nbs/studies/command.ipynb #817c0230
 class Meter:
-    "`with Meter() as m:` measures `m.seconds`, and `m.rise`, by how many bytes the process grew meanwhile; `m.peak` in all."
+    """`with Meter() as m:` measures `m.seconds`, and memory in bytes.
+
+    The process grew by `m.rise` meanwhile, to `m.peak` in all."""
     def __enter__(self):
         self.process, self.done = psutil.Process(), Event()
         self.start = self.peak = self.process.memory_info().rss

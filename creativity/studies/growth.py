@@ -37,7 +37,8 @@ def cost_of_size(
         with Meter() as meter: m.denoise(x, t, k=k)
         runs.append((time.process_time() - begun, meter.seconds, meter.peak/2**20))
     cpu, seconds, peak = zip(*runs, strict=True)
-    return dict(machine=kind.__name__, k=k, images=n, cpu_seconds=min(cpu), seconds=min(seconds), peak_MiB=max(peak))
+    return dict(machine=kind.__name__, k=k, images=n, cpu_seconds=min(cpu), seconds=min(seconds),
+                peak_MiB=max(peak))
 
 # %% ../../nbs/studies/growth.ipynb #123628fa
 def run_study(
@@ -67,5 +68,6 @@ def step_cost(
     "What a step of one query costs, by the formula."
     C, H, W = shape
     volume, hops = 8*(C + 2)*H*W, np.ceil(np.log2(devices))
-    return dict(sums=N*pairs*ns*1e-9/devices, reduce=2*(devices - 1)/devices*volume/bandwidth + 2*latency*hops,
-                volume=volume, images=N*C*H*W/devices)
+    transfer = 2*(devices - 1)/devices*volume/bandwidth
+    return dict(sums=N*pairs*ns*1e-9/devices, reduce=transfer + 2*latency*hops, volume=volume,
+                images=N*C*H*W/devices)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..data.find import load
 from ..data.images import to_uint8
+from ..data.sets import load_set
 from ..diffusion import Denoiser, sample, samples, seed_noise
 from ..machines.whole import ISMachine
 from ..machines.widths import calibrated_scales
@@ -53,9 +54,10 @@ def paste_limb(
     x: Tensor, # [1,H,W] a real garment
     garment: Garment, # its class
 ) -> Tensor|None: # [1,H,W], None where there is no room
-    "Put a copy of the rightmost limb beside it, two pixels away; the garment moves to the left border."
+    "Put a copy of the rightmost limb beside it, two pixels away; all moves to the left border."
     t, b, l, r = garment_box(x[0])
-    wide, limb, start = r - l, round(garment.limb*(r - l)), t + int(.4*(b - t))
+    wide, start = r - l, t + int(.4*(b - t))
+    limb = round(garment.limb*wide)
     if wide + limb + 2 > x.shape[2]: return None
     out = x.roll(-l, 2)
     out[:, start:b, wide + 2:wide + 2 + limb] = x[:, start:b, r - limb:r]
@@ -65,23 +67,31 @@ def paste_limb(
 def edits(
     x: Tensor, # [B,1,H,W] real garments
     garment: Garment, # their class
-) -> dict[str, tuple[Tensor, int]]: # name -> images and how many strands they have by construction
-    "Real garments as they are, with a limb erased, and with a limb added. (Half a dress is still one piece.)"
+) -> dict[str, tuple[Tensor, int]]: # name -> images, and how many strands they must have
+    "Real garments as they are, with a limb erased, and with a limb added."
     pasted = [p for im in x if (p := paste_limb(im, garment)) is not None]
     erased = torch.stack([erase_limb(im, garment) for im in x])
-    return {'real': (x, garment.normal), 'erased': (erased, max(garment.normal - 1, 1)), 'pasted': (torch.stack(pasted), garment.normal + 1)}
+    # half a dress is still one piece
+    fewer = max(garment.normal - 1, 1)
+    return {
+        'real': (x, garment.normal),
+        'erased': (erased, fewer),
+        'pasted': (torch.stack(pasted), garment.normal + 1),
+    }
 
 # %% ../../nbs/studies/limbs.ipynb #5df3a1da
 def study_pair(
     images: int = 50, # training images of the class
     garment: str = 'Trouser', # class
 ) -> tuple[Denoiser, Machine, int]: # network, machine, label
-    "The Fashion-MNIST ResNet, and the bbELS machine of a class with the scales calibrated on that network."
-    if garment not in garments: raise CreativityError(f'no garment {garment!r}: choose {", ".join(garments)}')
-    d = load('fashion_mnist', label=garment)
-    if not 1 <= images <= len(d): raise CreativityError(f'images must be from 1 to {len(d)}, got {images}')
-    machine = BBELSMachine(d.x[:images], d.y[:images], scales=calibrated_scales('fashion_mnist-resnet'))
-    return load_network('fashion_mnist-resnet'), machine, int(d.y[0])
+    "The Fashion-MNIST ResNet, and the bbELS machine of a class with the scales of that network."
+    if garment not in garments:
+        raise CreativityError(f'no garment {garment!r}: choose {", ".join(garments)}')
+    d = load_set('fashion_mnist', label=garment)
+    if not 1 <= images <= len(d):
+        raise CreativityError(f'images must be from 1 to {len(d)}, got {images}')
+    machine = BBELSMachine(d[:images], scales=calibrated_scales('fashion_mnist-resnet'))
+    return load_network('fashion_mnist-resnet'), machine, next(iter(machine.class_slices))
 
 # %% ../../nbs/studies/limbs.ipynb #d4e08c07
 def state_at(
@@ -104,13 +114,17 @@ def make_seed(
     steps: int = 20, # of all
     late: int = 6, # of them are the last part: t ≤ late/steps
 ) -> dict[str, Tensor]: # name -> [1,H,W]: network, IS, machine, and k=… for each width
-    "What network and machines make of one seed; those with a fixed late width share the early part of the machine's flow."
+    "What network and machines make of one seed; late widths begin where the machine's flow is."
     noise = seed_noise([seed], machine.shape)
     ideal = ISMachine(machine.store.images(label), schedule=machine.schedule)
     x = state_at(machine, noise, steps, late, label)
-    made = {'network': sample(network, noise, steps, label, progress=False), 'IS': sample(ideal, noise, steps, progress=False)}
+    made = {
+        'network': sample(network, noise, steps, label, progress=False),
+        'IS': sample(ideal, noise, steps, progress=False),
+    }
     for name, k in {'machine': machine.scales, **{f'k={k}': k for k in widths}}.items():
-        made[name] = sample(machine.with_scales(k), x, late, label, start=late/steps, progress=False)
+        late_machine = machine.with_scales(k)
+        made[name] = sample(late_machine, x, late, label, start=late/steps, progress=False)
     return {name: y[0].clamp(-1, 1) for name, y in made.items()}
 
 # %% ../../nbs/studies/limbs.ipynb #706345f3
@@ -119,11 +133,19 @@ def whole_flows(
     garment: str, # class
     seeds: int, # how many, from 0
 ) -> dict[str, np.ndarray]: # name -> uint8 [B,H,W]
-    "What other machines make of the seeds from the same images: LS, as local but told the place; and bbELS with wide windows throughout."
+    """What other machines make of the seeds from the same images.
+
+    LS, as local but told the place; and bbELS with wide windows throughout."""
     (_, machine, label), g = study_pair(images, garment), garments[garment]
-    flows = {'LS': LSMachine(machine.images, torch.full((images,), label), machine.schedule, machine.scales)}
-    if g.least: flows[f'k≥{g.least}'] = machine.with_scales([max(k, g.least) for k in machine.scales])
-    return {n: to_uint8(sample(m, seeds, 20, label, batch_size=20))[:, 0].numpy() for n, m in flows.items()}
+    labels, scales = torch.full((images,), label), machine.scales
+    flows: dict[str, Machine] = {
+        'LS': LSMachine(machine.images, labels, machine.schedule, scales)}
+    if g.least: flows[f'k≥{g.least}'] = machine.with_scales([max(k, g.least) for k in scales])
+    made = {}
+    for name, m in flows.items():
+        x = sample(m, seeds, 20, label, batch_size=20)
+        made[name] = to_uint8(x)[:, 0].numpy()
+    return made
 
 # %% ../../nbs/studies/limbs.ipynb #e7cdd3e2
 def finish_seeds(
@@ -139,7 +161,8 @@ def finish_seeds(
     expected = {n: ('uint8', size) for n in names}
     told = expected | dict(influence=('float64', (len(widths), size[1]//2)))
     known = dict(network=fingerprint(network), machine=fingerprint(machine))
-    run = open_run(out/garment, dict(garment=garment, widths=list(widths), denoisers=known), expected)
+    about = dict(garment=garment, widths=list(widths), denoisers=known)
+    run = open_run(out/garment, about, expected)
     def make(i, asked):
         images_of = make_seed(network, machine, i, label, widths)
         made = {n: to_uint8(y)[0].numpy() for n, y in images_of.items()}
@@ -161,11 +184,14 @@ def histogram(
 # %% ../../nbs/studies/limbs.ipynb #5ad1be4c
 def count_real(
     garment: Garment, # class
-) -> dict: # histograms (0 … 9 strands) of training and held-out images, and of held-out images that were edited
+) -> dict: # histograms (0 … 9 strands) of training, held-out and edited held-out images
     "Count in the full Fashion-MNIST, which `creativity data fashion_mnist` fetches."
-    train, test = (load('fashion_mnist', split=s, label=garment.name, full=True).x for s in ('train', 'test'))
-    return {'training': histogram(limbs(train, garment)),
-            **{('held-out' if n == 'real' else n): histogram(limbs(x, garment)) for n, (x, _) in edits(test, garment).items()}}
+    train, test = (load('fashion_mnist', s, label=garment.name, full=True).x
+                   for s in ('train', 'test'))
+    found = {'training': histogram(limbs(train, garment))}
+    for name, (x, _) in edits(test, garment).items():
+        found['held-out' if name == 'real' else name] = histogram(limbs(x, garment))
+    return found
 
 # %% ../../nbs/studies/limbs.ipynb #1b8017e5
 def study_garment(
@@ -174,25 +200,32 @@ def study_garment(
     images: int, # training images of the machine
     out: Path, # folder of finished seeds
 ) -> dict: # ready for JSON
-    "All counts of one garment, and, with late windows to try, how far news travels in the last part of the machine's flow."
+    "All counts of one garment; with late windows to try, how far news travels late in the flow."
     g, found = garments[name], finish_seeds(name, seeds, images, out)
     made = {n: np.stack([f[n] for f in found]) for n in found[0] if n != 'influence'}
+    counts = count_made(made | whole_flows(images, name, seeds), g)
     news = [f['influence'] for f in found if 'influence' in f]
-    return dict(normal=g.normal, widths=g.widths, real=count_real(g), made=count_made(made | whole_flows(images, name, seeds), g),
-                probes=len(news), influence=[[float(f'{v:.4g}') for v in row] for row in np.mean(news, 0)] if news else [])
+    profiles = []
+    for row in np.mean(news, 0) if news else []: profiles.append([float(f'{v:.4g}') for v in row])
+    return dict(normal=g.normal, widths=g.widths, real=count_real(g), made=counts,
+                probes=len(news), influence=profiles)
 
 # %% ../../nbs/studies/limbs.ipynb #51b30c57
 def run_study(
     label: str|None = None, # Trouser, Pullover or Dress
     seeds: int = 200, # of each garment
     images: int = 50, # training images of each machine
-    out: Path = Path('out/limbs'), # for the result, and for finished seeds: a study that was stopped goes on there
+    # for the result, and for finished seeds: a study that was stopped goes on there
+    out: Path = Path('out/limbs'),
 ) -> dict: # ready for JSON
-    "Count limbs in real images and in what network and machines make of many seeds; 2 to 5 s for a seed and garment."
+    """Count limbs in real images and in what network and machines make of many seeds.
+    2 to 5 s for a seed and garment."""
     names = [label] if label else list(garments)
-    for name in names: study_pair(images, name) # refuse before long work
+    # what cannot be made is refused before long work
+    for name in names: study_pair(images, name)
     rows = {name: study_garment(name, seeds, images, out) for name in names}
-    return dict(network='fashion_mnist-resnet', scales=calibrated_scales('fashion_mnist-resnet'), steps=20, late=6,
+    network = 'fashion_mnist-resnet'
+    return dict(network=network, scales=calibrated_scales(network), steps=20, late=6,
                 seeds=seeds, images=images, garments=rows)
 
 # %% ../../nbs/studies/limbs.ipynb #6cb7c2d0
@@ -203,10 +236,14 @@ def influence(
     widths: Sequence[int], # of the last part
     steps: int = 20, # of all
     late: int = 6, # of them are the last part
-) -> np.ndarray: # [widths, W/2] mean |change| of the final image in columns 1, 2, … left of the exchanged half
-    "How much the left half of the final image changes if, at t = late/steps, another seed's right half takes the place of the right half."
-    a, b = state_at(machine, seed_noise([seed, seed + 1], machine.shape), steps, late, label).split(1)
+) -> np.ndarray: # [widths, W/2] mean |change| in columns 1, 2, … left of the exchanged half
+    "How much the left half changes if, at t = late/steps, the right half becomes another seed's."
+    noise = seed_noise([seed, seed + 1], machine.shape)
+    a, b = state_at(machine, noise, steps, late, label).split(1)
     half = a.shape[3]//2
     pair = torch.cat([a, torch.cat([a[..., :half], b[..., half:]], 3)])
-    ends = [sample(machine.with_scales(k), pair, late, label, start=late/steps, progress=False) for k in widths]
-    return np.stack([(y[1] - y[0]).abs().mean((0, 1))[:half].flip(0).numpy() for y in ends])
+    profiles = []
+    for k in widths:
+        y = sample(machine.with_scales(k), pair, late, label, start=late/steps, progress=False)
+        profiles.append((y[1] - y[0]).abs().mean((0, 1))[:half].flip(0).numpy())
+    return np.stack(profiles)

@@ -38,10 +38,18 @@ def n_eff_diagram(
     rows = []
     for t in times:
         x = add_noise(images, noise, t, machine.schedule)
-        rows.append(torch.stack([machine.belief(x, t, label, k=k).n_eff.double().quantile(.5) for k in widths]))
+        beliefs = (machine.belief(x, t, label, k=k) for k in widths)
+        rows.append(torch.stack([b.n_eff.double().quantile(.5) for b in beliefs]))
     return torch.stack(rows)
 
 # %% ../../nbs/studies/memorisation.ipynb #c566223f
+def time_steps(
+    steps: int, # how many
+) -> list[float]: # lowest noise first, as widths are listed
+    "The times of equal steps, 0 left out."
+    return [(i + 1)/steps for i in range(steps)]
+
+# %% ../../nbs/studies/memorisation.ipynb #af2fcf7e
 def scales_at_n_eff(
     machine: Machine, # with windows
     images: Tensor, # [B,C,H,W] clean images, best held out
@@ -51,11 +59,16 @@ def scales_at_n_eff(
     label: int|None = None, # class of all images
     seed: int = 0, # of the noise
 ) -> list[int]: # `steps` odd window widths, lowest noise first
-    "Scales without a network: at each step the widest window that leaves a pixel `level` candidates, else the narrowest."
+    """Scales without a network.
+
+    At each step the widest window that leaves a pixel `level` candidates, else the narrowest."""
     if level < 1: raise CreativityError(f'level must be at least 1, got {level}')
-    widths = sorted(machine.check_width(k) for k in widths)
-    found = n_eff_diagram(machine, images, [(i + 1)/steps for i in range(steps)], widths, label, seed)
-    return [max([k for k, n in zip(widths, row, strict=True) if n >= level], default=widths[0]) for row in found.tolist()]
+    widths, times = sorted(machine.check_width(k) for k in widths), time_steps(steps)
+    scales = []
+    for row in n_eff_diagram(machine, images, times, widths, label, seed).tolist():
+        open_ones = [k for k, n in zip(widths, row, strict=True) if n >= level]
+        scales.append(max(open_ones, default=widths[0]))
+    return scales
 
 # %% ../../nbs/studies/memorisation.ipynb #465de604
 memory_times = [.05, .1, .15, .25, .4, .6, .8, 1.]
@@ -67,13 +80,19 @@ def flow_scales(
     query: Tensor, # [B,C,H,W] held-out images
     steps: int, # so many widths
 ) -> dict[str, list[int]]: # name -> widths, lowest noise first
-    "The schedules that are compared: calibrated, network-free, too wide late, too narrow early, and constant ones."
-    right = [scale_at(calibrated_scales('fashion_mnist-resnet'), (i + 1)/steps) for i in range(steps)]
-    late = [i < steps//2 for i in range(steps)]
-    return {'calibrated': right, 'N_eff = 10': scales_at_n_eff(machine, query, 10., steps),
-            'too wide late': [17 if low else k for k, low in zip(right, late, strict=True)],
-            'too narrow early': [k if low else 3 for k, low in zip(right, late, strict=True)],
-            'always 3': [3]*steps, 'always 17': [17]*steps}
+    "The schedules that are compared."
+    calibrated = calibrated_scales('fashion_mnist-resnet')
+    right = [scale_at(calibrated, t) for t in time_steps(steps)]
+    # the lowest noise comes first
+    half = steps//2
+    return {
+        'calibrated': right,
+        'N_eff = 10': scales_at_n_eff(machine, query, 10., steps),
+        'too wide late': [17]*half + right[half:],
+        'too narrow early': right[:half] + [3]*(steps - half),
+        'always 3': [3]*steps,
+        'always 17': [17]*steps,
+    }
 
 # %% ../../nbs/studies/memorisation.ipynb #b586a0cd
 def flow_facts(
@@ -82,16 +101,17 @@ def flow_facts(
     query: Tensor, # [B,C,H,W] held-out images of the class
     seeds: int, # flows of each schedule
     steps: int, # of each flow
-) -> dict: # `flows`, and `network_nearest`: distances of the network's images to the training images
-    "What each schedule of `flow_scales` makes of the seeds: r with the network, and distance to the training images."
+) -> dict: # `flows`, and `network_nearest`: the same distances of the network's images
+    "What each schedule makes of the seeds: r with the network, distance to the training images."
     d, network = load('fashion_mnist', label=label, n=images), load_network('fashion_mnist-resnet')
     machine = BBELSMachine(d.x, schedule=network.schedule)
     noise = seed_noise(range(seeds), machine.shape)
-    target, flows = sample(network, noise, steps, int(d.y[0])), {}
+    target, flows = sample(network, noise, steps, label), {}
+    def nearest(x): return nearest_image(x, machine.images)[0].tolist()
     for name, k in flow_scales(machine, query, steps).items():
         x = sample(machine.with_scales(k), noise, steps)
-        flows[name] = dict(scales=k, r=pearson(x, target).tolist(), nearest=nearest_image(x, machine.images)[0].tolist())
-    return dict(network_nearest=nearest_image(target, machine.images)[0].tolist(), flows=flows)
+        flows[name] = dict(scales=k, r=pearson(x, target).tolist(), nearest=nearest(x))
+    return dict(network_nearest=nearest(target), flows=flows)
 
 # %% ../../nbs/studies/memorisation.ipynb #05e8c214
 def run_study(
@@ -101,13 +121,16 @@ def run_study(
     steps: int = 20, # of each flow
     full: bool = False, # for the diagram, up to the whole class
 ) -> dict: # ready for JSON
-    """N_eff for growing dictionaries, and flows whose windows are too wide late or too narrow early.
+    """N_eff for growing dictionaries; flows whose windows are too wide late or too narrow early.
 
     The flows are compared with those of the package's Fashion-MNIST ResNet."""
-    d, query = load('fashion_mnist', label=label, full=full), load('fashion_mnist', 'test', label=label, n=1).x
+    d = load('fashion_mnist', label=label, full=full)
+    query = load('fashion_mnist', 'test', label=label, n=1).x
     flows = flow_facts(label, images, query, seeds, steps)
     sizes = [n for n in (20, 100, 500, 2000, 6000) if n <= len(d)]
-    diagram = {n: n_eff_diagram(BBELSMachine(d.x[:n]), query, memory_times, memory_widths).tolist()
-               for n in tqdm(sizes, 'diagrams')}
+    diagram = {}
+    for n in tqdm(sizes, 'diagrams'):
+        found = n_eff_diagram(BBELSMachine(d.x[:n]), query, memory_times, memory_widths)
+        diagram[n] = found.tolist()
     return dict(data=d.name, label=label, images=images, seeds=list(range(seeds)), steps=steps,
                 times=memory_times, widths=memory_widths, n_eff=diagram, **flows)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..data.find import load
 from ..diffusion import State, sample, samples
+from ..machines.named import make_machine
 from ..machines.widths import published_scales
 from ..machines.windows import BBELSMachine, ELSMachine, Machine
 from creativity.measure.provenance import (
@@ -35,18 +36,20 @@ def violations(
     n: int = 50, # training images
     seeds: tuple = (2, 0), # seed ids
     label: str = 'Pullover', # class of Fashion-MNIST
-    kind: type = BBELSMachine, # machine
+    kind: type[Machine] = BBELSMachine, # machine
 ) -> dict: # ready for JSON
-    "Share of the foreground pixels of a machine's images that violate consistency, and their mean gap."
+    "Share of the foreground pixels that violate consistency in a machine's images; their mean gap."
     widths = [max(k, w) for w in published_scales('fashion_mnist-resnet')]
-    machine = kind(load('fashion_mnist', label=label, n=n).x, scales=widths if kind.windowed else None)
+    machine = make_machine(kind, load('fashion_mnist', label=label, n=n).x, scales=widths)
     x = sample(machine, list(seeds), steps, progress=False)
     c, mask = consistency(x, machine, margin=False), foreground(x)
-    return dict(machine=kind.__name__, steps=steps, k=k, violations=1 - c.holds[mask].double().mean().item(), gap=c.gap[mask].mean().item())
+    broken, gap = 1 - c.holds[mask].double().mean().item(), c.gap[mask].mean().item()
+    return dict(machine=kind.__name__, steps=steps, k=k, violations=broken, gap=gap)
 
 # %% ../../nbs/studies/mosaic.ipynb #90f228e5
 study_steps = (10, 20, 40, 80, 160, 320)
-study_curves = ((ELSMachine, 3), (BBELSMachine, 3), (BBELSMachine, 5), (BBELSMachine, 7)) # narrowest windows
+# machines and their narrowest windows
+study_curves = ((ELSMachine, 3), (BBELSMachine, 3), (BBELSMachine, 5), (BBELSMachine, 7))
 
 # %% ../../nbs/studies/mosaic.ipynb #5be3f9fb
 def run_study(
@@ -71,16 +74,18 @@ def frame(
     for ax in axs: ax.clear()
     draw(axs[0], state.x[i], f't = {state.t:.2f}')
     draw(axs[1], state.x0[i], f'{int(patch.max()) + 1} patches', patch)
-    draw(axs[2], provenance_map(belief.image[i], mask), f'{len(belief.image[i][mask].unique())} sources')
+    n_sources = len(belief.image[i][mask].unique())
+    draw(axs[2], provenance_map(belief.image[i], mask), f'{n_sources} sources')
 
 # %% ../../nbs/studies/mosaic.ipynb #10189566
 def gif_path(
     path: str|Path, # of an animation to come
 ) -> Path: # the same
-    "ValueError unless an animation can be written there."
-    if Path(path).suffix != '.gif': raise CreativityError(f'{path} must end in .gif')
-    if not Path(path).parent.is_dir(): raise CreativityError(f'there is no folder {Path(path).parent}')
-    return Path(path)
+    "An error of one line unless an animation can be written there."
+    path = Path(path)
+    if path.suffix != '.gif': raise CreativityError(f'{path} must end in .gif')
+    if not path.parent.is_dir(): raise CreativityError(f'there is no folder {path.parent}')
+    return path
 
 # %% ../../nbs/studies/mosaic.ipynb #fb1bc039
 def animate(
@@ -105,13 +110,15 @@ def animate(
 # %% ../../nbs/studies/mosaic.ipynb #1ea80342
 def film(
     out: str|Path, # .gif
-    machine: Machine|None = None, # whose flow; default: bbELS on 100 pullovers of Fashion-MNIST, with published widths
+    machine: Machine|None = None, # whose flow; default: bbELS on 100 pullovers, published widths
     seed: int = 2, # seed id
     steps: int = 20, # denoising steps
 ) -> tuple[list[State], list[Belief]]: # what is shown
     "Run a flow and write it as an animation."
     out = gif_path(out)
-    if machine is None: machine = BBELSMachine(load('fashion_mnist', label='Pullover', n=100).x, scales=published_scales('fashion_mnist-resnet'))
+    if machine is None:
+        pullovers = load('fashion_mnist', label='Pullover', n=100).x
+        machine = BBELSMachine(pullovers, scales=published_scales('fashion_mnist-resnet'))
     recorder = Recorder(machine)
     states = list(samples(recorder, [seed], steps))
     animate(states, recorder.beliefs, out)

@@ -15,7 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data.find import load
-from ..data.images import Images, to_uint8
+from ..data.disk import Dictionary
+from ..data.images import Images, class_index, to_uint8
+from ..data.sets import load_set
 from ..diffusion import Denoiser, add_noise, sample, samples, seed_noise
 from ..machines.mix import Switch
 from ..machines.widths import calibrated_networks, calibrated_scales
@@ -35,24 +37,29 @@ def dependences(
     net: Network, # with calibrated scales
     images: int = 30, # of each class, in the machines' dictionaries
     queries: int = 16, # held-out images
-) -> dict[str, list[float]]: # 'network', and for a zero-padded one 'bbELS' and 'LS' -> one for each of `times`
-    "Place dependence of a network and its machines against noise."
+) -> dict[str, list[float]]: # 'network', 'bbELS' and 'LS' -> one number for each of `times`
+    "Place dependence of a network, and of its machines if it is zero-padded, against noise."
     name, zeros = net.card['data']['name'], net.net.args['padding'] == 'zeros'
     asked, label = load(name, 'test', n=queries), None
     if net.num_classes: label = asked.y
     noise = seed_noise(range(queries), net.shape)
-    machines = local_machines(net, load(name, n=images*(net.num_classes or 10))) if zeros else {}
+    known = load(name, n=images*(net.num_classes or 10))
+    asked_ones = {'network': net} | (local_machines(net, known) if zeros else {})
     noisy = {t: add_noise(asked.x, noise, t, net.schedule) for t in times}
-    return {who: [round(place_dependence(d, x, t, label), 6) for t, x in noisy.items()] for who, d in dict(network=net, **machines).items()}
+    def of(d): return [round(place_dependence(d, x, t, label), 6) for t, x in noisy.items()]
+    return {who: of(d) for who, d in asked_ones.items()}
 
 # %% ../../nbs/studies/place.ipynb #f43a331a
 def local_machines(
     net: Network, # with calibrated scales
-    d: Images, # training images
+    d: Images|Dictionary, # training images
 ) -> dict[str, Denoiser]: # 'bbELS' and 'LS'
     "The two machines that differ in whether a pixel knows its place."
     y, scales = d.y if net.num_classes else None, calibrated_scales(net.card['name'])
-    return {name: kind(d.x, y, net.schedule, scales) for name, kind in (('bbELS', BBELSMachine), ('LS', LSMachine))}
+    return {
+        'bbELS': BBELSMachine(d.x, y, net.schedule, scales),
+        'LS': LSMachine(d.x, y, net.schedule, scales),
+    }
 
 # %% ../../nbs/studies/place.ipynb #812e6c08
 @torch.no_grad()
@@ -62,14 +69,16 @@ def step_agreement(
     seeds: Sequence[int], # seed ids
     steps: int = 20, # of the network
     label: int|Tensor|None = None, # one class, or one for each seed
-) -> tuple[list[float], dict[str, list[list[float]]]]: # times, highest first; machine -> at each time the r of every seed
-    "Pearson's r between the beliefs of network and machines about the clean image, at the states of the network's own flow."
-    ts, r = [], {m: [] for m in machines}
+) -> tuple[list[float], dict[str, list]]: # falling times; machine -> at each the r of every seed
+    "Pearson's r between the beliefs of network and machines, at the states of the network's flow."
+    ts: list[float] = []
+    r: dict[str, list] = {m: [] for m in machines}
     for state in samples(network, list(seeds), steps, label):
         if state.i == 0: break
         ts.append(state.t)
         for m, d in machines.items():
-            r[m].append([round(scores(x, y)['r'], 5) for y, x in zip(state.x0, d.denoise(state.x, state.t, label), strict=True)])
+            pairs = zip(state.x0, d.denoise(state.x, state.t, label), strict=True)
+            r[m].append([round(scores(x, y)['r'], 5) for y, x in pairs])
     return ts, r
 
 # %% ../../nbs/studies/place.ipynb #244e86c4
@@ -78,9 +87,9 @@ def study_images(
     images: int, # of each class, or of all where there are no classes
     full: bool, # from the full set in the cache
 ) -> Images: # training images
-    "The dictionary of a study; ValueError if there are not so many images."
+    "The dictionary of a study; an error of one line if there are not so many images."
     if images < 1: raise CreativityError(f'images must be at least 1, got {images}')
-    return load(net.card['data']['name'], n=images*(net.num_classes or 1), full=full)
+    return load_set(net.card['data']['name'], n=images*(net.num_classes or 1), full=full)
 
 # %% ../../nbs/studies/place.ipynb #01558c7f
 def study_network(
@@ -97,8 +106,10 @@ def study_network(
     both = {f'switch {t}': Switch(machines['LS'], machines['bbELS'], t) for t in switches}
     c = compare(net, both, seeds, 20, 150, out=out, progress=progress)
     r = {m: [round(v, 5) for v in c.values['r'][m]] for m in both}
-    ts, agreement = step_agreement(net, machines, c.seeds, 20, c.labels and torch.tensor(c.labels))
-    return dict(weights=net.card['sha256'], scales=calibrated_scales(name), images=images, switch=r, steps=ts, agreement=agreement)
+    label = torch.tensor(c.labels) if c.labels else None
+    ts, agreement = step_agreement(net, machines, c.seeds, 20, label)
+    return dict(weights=net.card['sha256'], scales=calibrated_scales(name), images=images,
+                switch=r, steps=ts, agreement=agreement)
 
 # %% ../../nbs/studies/place.ipynb #eeb546b4
 def count_limbs(
@@ -108,19 +119,23 @@ def count_limbs(
     images: int = 50, # training images of the machines
     machines: bool = True, # count theirs, too
 ) -> dict[str, str]: # 'network', 'bbELS', 'LS' and 'switch <t>' -> one digit for each seed
-    "How many strands the garments have that a network and its machines make in 20 steps of the same seeds."
+    "How many strands the garments have that a network and its machines make from the same seeds."
     net, d = load_network(name), load('fashion_mnist', label=garment)
-    label, d = int(d.y[0]), d[:images]
-    who = dict(network=net)
+    label = class_index(garment, d.class_names)
+    who: dict[str, Denoiser] = {'network': net}
     if machines:
-        who |= local_machines(net, d)
-        who |= {f'switch {t}': Switch(who['LS'], who['bbELS'], t) for t in (.8, .6)}
-    made = {n: to_uint8(sample(m, seeds, 20, label, batch_size=20))[:, 0].numpy() for n, m in who.items()}
+        who |= local_machines(net, d[:images])
+        for t in (.8, .6): who[f'switch {t}'] = Switch(who['LS'], who['bbELS'], t)
+    made = {}
+    for n, m in who.items():
+        x = sample(m, seeds, 20, label, batch_size=20)
+        made[n] = to_uint8(x)[:, 0].numpy()
     return count_made(made, garments[garment])
 
 # %% ../../nbs/studies/place.ipynb #21119b2f
 def run_study(
-    networks: str = 'fashion_mnist-unet,fashion_mnist-resnet,mnist-unet,mnist-resnet', # names in the package
+    # names in the package
+    networks: str = 'fashion_mnist-unet,fashion_mnist-resnet,mnist-unet,mnist-resnet',
     seeds: int = 12, # seed ids from 0
     images: int = 1000, # training images of a class, or of all where there are no classes
     full: bool = False, # for the machines' dictionaries
@@ -131,10 +146,15 @@ def run_study(
 
     With 1,000 images half a minute for a seed and a network."""
     chosen = {n: load_network(n) for n in networks.split(',')}
-    if any(n.net.args['padding'] != 'zeros' for n in chosen.values()): raise CreativityError('the networks must be zero-padded')
-    for net in chosen.values(): study_images(net, images, full) # refuse before long work
+    if any(n.net.args['padding'] != 'zeros' for n in chosen.values()):
+        raise CreativityError('the networks must be zero-padded')
+    # images that are not there are missed before long work
+    for net in chosen.values(): study_images(net, images, full)
     rows = {n: study_network(n, seeds, images, full, out/f'{n}-{images}') for n in chosen}
-    dependence = {n: dependences(load_network(n)) for n in tqdm(calibrated_networks(), 'place', delay=2, leave=False)}
-    limbs = {n: {g: count_limbs(n, g, limb_seeds, machines='unet' in n) for g in garments}
-             for n in ('fashion_mnist-unet', 'fashion_mnist-resnet')}
-    return dict(seeds=seeds, limb_seeds=limb_seeds, times=times, networks=rows, dependence=dependence, limbs=limbs)
+    everyone = tqdm(calibrated_networks(), 'place', delay=2, leave=False)
+    dependence = {n: dependences(load_network(n)) for n in everyone}
+    limbs: dict[str, dict] = {'fashion_mnist-unet': {}, 'fashion_mnist-resnet': {}}
+    for n, made in limbs.items():
+        for g in garments: made[g] = count_limbs(n, g, limb_seeds, machines='unet' in n)
+    return dict(seeds=seeds, limb_seeds=limb_seeds, times=times, networks=rows,
+                dependence=dependence, limbs=limbs)

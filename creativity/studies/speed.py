@@ -9,10 +9,12 @@ __all__ = ['bench', 'bench_summary']
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,10 +52,11 @@ def regions(
     n: int, # rows (or columns)
     k: int, # window width, odd
 ) -> list[tuple[slice, slice]]: # (rows whose windows are cut alike, rows that these windows cover)
-    "The rows of an image by how the border cuts their windows: the inside, and each row near the border for itself."
+    "The rows by how the border cuts their windows: the inside, and each row near the border."
     r = k//2
-    edge = [(slice(i, i + 1), slice(max(0, i - r), i + r + 1)) for i in range(n) if i < r or i >= n - r]
-    return ([(slice(r, n - r), slice(0, n))] if k <= n else []) + edge
+    inside = [(slice(r, n - r), slice(0, n))] if k <= n else []
+    near = [i for i in range(n) if i < r or i >= n - r]
+    return inside + [(slice(i, i + 1), slice(max(0, i - r), i + r + 1)) for i in near]
 
 # %% ../../nbs/studies/speed.ipynb #dec3e370
 def textbook(
@@ -65,23 +68,24 @@ def textbook(
     batch: int = 64, # images at a time
     floor: float = -80., # logits this far below the largest are raised to it; −inf: as published
 ) -> Tensor: # [C,H,W] posterior mean
-    "bbELS the textbook way: convolutions with training windows, one softmax over all batches. Float32 cancels at low noise."
+    """bbELS the textbook way: convolutions with training windows, one softmax over all batches.
+
+    float32 cancels at low noise."""
     C, H, W = x.shape
     top, z, num = x.new_full((H, W), -math.inf), x.new_zeros(H, W), x.new_zeros(C, H, W)
-    places = [(i, j, rows, cols) for i, rows in regions(H, k) for j, cols in regions(W, k)]
-    for part in images.split(batch):
-        for i, j, rows, cols in places:
-            here, there = x[:, rows, cols], part[:, :, rows, cols]
-            h, w = i.stop - i.start, j.stop - j.start
-            size = here.shape[1] - h + 1, here.shape[2] - w + 1
-            if h*w == 1: logits = -((here - a*there)**2).sum((1, 2, 3))[None]/(2*sigma**2)
-            else: logits = window_logits(here, there, size, a, sigma)
-            new = torch.maximum(top[i, j], logits.amax(1).view(h, w))
-            weights, old = (logits - new.view(-1, 1)).clamp_(min=floor).exp_(), (top[i, j] - new).exp()
-            centres = part[:, :, i, j].movedim(1, 3).reshape(-1, C)
-            z[i, j] = old*z[i, j] + weights.sum(1).view(h, w)
-            num[:, i, j] = old*num[:, i, j] + (weights @ centres).T.view(C, h, w)
-            top[i, j] = new
+    for part, (i, rows), (j, cols) in product(images.split(batch), regions(H, k), regions(W, k)):
+        here, there = x[:, rows, cols], part[:, :, rows, cols]
+        h, w = i.stop - i.start, j.stop - j.start
+        size = here.shape[1] - h + 1, here.shape[2] - w + 1
+        if h*w == 1: logits = -((here - a*there)**2).sum((1, 2, 3))[None]/(2*sigma**2)
+        else: logits = window_logits(here, there, size, a, sigma)
+        new = torch.maximum(top[i, j], logits.amax(1).view(h, w))
+        weights = (logits - new.view(-1, 1)).clamp_(min=floor).exp_()
+        old = (top[i, j] - new).exp()
+        centres = part[:, :, i, j].movedim(1, 3).reshape(-1, C)
+        z[i, j] = old*z[i, j] + weights.sum(1).view(h, w)
+        num[:, i, j] = old*num[:, i, j] + (weights @ centres).T.view(C, h, w)
+        top[i, j] = new
     return num/z
 
 # %% ../../nbs/studies/speed.ipynb #a49a2327
@@ -116,7 +120,11 @@ def textbook_ls(
 ) -> Tensor: # [C,H,W] posterior mean
     "LS the textbook way: all windows of all images, compared place by place."
     (C, H, W), windows = x.shape, F.unfold(x[None], k, padding=k//2)
-    logits = torch.cat([((windows - a*F.unfold(part, k, padding=k//2))**2).sum(1) for part in images.split(batch)])/(-2*sigma**2)
+    distances = []
+    for part in images.split(batch):
+        others = F.unfold(part, k, padding=k//2)
+        distances.append(((windows - a*others)**2).sum(1))
+    logits = torch.cat(distances)/(-2*sigma**2)
     return torch.einsum('np,ncp->cp', logits.softmax(0), images.flatten(2)).reshape(C, H, W)
 
 # %% ../../nbs/studies/speed.ipynb #d5b9d57d
@@ -132,24 +140,38 @@ def textbook_is(
     return (logits.softmax(0)[:, None, None, None]*images).sum(0)
 
 # %% ../../nbs/studies/speed.ipynb #14190e73
-def ceilings() -> dict[str, float]: # what this machine does at best, in billions a second
-    "Speed of a matrix product, of copying, of reading, and of exponentials (of PyTorch, and of the kernel on all threads), measured on the spot."
-    x, big, line = torch.randn(1024, 1024), torch.randn(2**26), torch.randn(2**16) # `big` is larger than any cache
-    def best(f, work): # the fastest of half a second: a shorter look may fall into somebody else's moment
+def best_rate(
+    f: Callable, # what is done
+    work: float, # how much that is
+) -> float: # billions a second
+    "The fastest of half a second: a shorter look may fall into somebody else's moment."
+    f()
+    times: list[float] = []
+    while len(times) < 5 or sum(times) < .5:
+        start = time.perf_counter()
         f()
-        times = []
-        while len(times) < 5 or sum(times) < .5:
-            start = time.perf_counter()
-            f()
-            times.append(time.perf_counter() - start)
-        return work/min(times)/1e9
-    found = {'matrix product, GFLOP/s': best(lambda: x @ x, 2*1024**3), 'copying, GB/s': best(lambda: big.clone(), 8*2**26), 'reading, GB/s': best(lambda: big.sum(), 4*2**26),
-             'exponentials, G/s': best(lambda: [line.exp() for _ in range(50)], 50*2**16)}
+        times.append(time.perf_counter() - start)
+    return work/min(times)/1e9
+
+# %% ../../nbs/studies/speed.ipynb #d0e9f961
+def ceilings() -> dict[str, float]: # what this machine does at best, in billions a second
+    "Speed of a matrix product, of copying, of reading, and of exponentials, measured on the spot."
+    x, line = torch.randn(1024, 1024), torch.randn(2**16)
+    # larger than any cache
+    big = torch.randn(2**26)
+    found = {
+        'matrix product, GFLOP/s': best_rate(lambda: x @ x, 2*1024**3),
+        'copying, GB/s': best_rate(lambda: big.clone(), 8*2**26),
+        'reading, GB/s': best_rate(lambda: big.sum(), 4*2**26),
+        'exponentials, G/s': best_rate(lambda: [line.exp() for _ in range(50)], 50*2**16),
+    }
     try: from creativity.engine.lanes import exp2_all
     except ImportError: return found
+    # those of the kernel, on all threads
     few, out = -torch.rand(4096).numpy(), torch.empty(4096).numpy()
-    one = best(lambda: [exp2_all(few, out) for _ in range(200)], 200*4096)
-    return found | {'exponentials, G/s': max(found['exponentials, G/s'], one*torch.get_num_threads())}
+    one = best_rate(lambda: [exp2_all(few, out) for _ in range(200)], 200*4096)
+    kernel = one*torch.get_num_threads()
+    return found | {'exponentials, G/s': max(found['exponentials, G/s'], kernel)}
 
 # %% ../../nbs/studies/speed.ipynb #a6bec7ba
 def bound_ns(
@@ -162,8 +184,11 @@ def bound_ns(
     if plan is None: return max(2*5*C*H*W/flops, 4*C*H*W/read)
     s, k = plan.shifts, plan.k
     h, w = s[:, 3] - s[:, 2], s[:, 5] - s[:, 4]
-    F, R = ((h + k - 1)*(w + k - 1)).sum()/plan.pairs, ((h + k - 1)*w).sum()/plan.pairs
-    return max(((3*C - 1)*F + 2*R + 4 + 2*C)/flops + 1/best['exponentials, G/s'], 4*C*H*W/plan.pairs/read)
+    # differences of pixels, and sums along rows, for each pair
+    pixels = ((h + k - 1)*(w + k - 1)).sum()/plan.pairs
+    sums = ((h + k - 1)*w).sum()/plan.pairs
+    operations = (3*C - 1)*pixels + 2*sums + 4 + 2*C
+    return max(operations/flops + 1/best['exponentials, G/s'], 4*C*H*W/plan.pairs/read)
 
 # %% ../../nbs/studies/speed.ipynb #65f95955
 def time_of_width(
@@ -181,7 +206,7 @@ def interleaved(
     repeats: int, # how often each
 ) -> dict[str, Meter]: # name -> the run of median time
     "Time several ways in turn, so that none has the machine to itself."
-    runs = {name: [] for name in ways}
+    runs: dict[str, list[Meter]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, f in ways.items():
             with Meter() as m: f()
@@ -191,19 +216,29 @@ def interleaved(
 # %% ../../nbs/studies/speed.ipynb #addf38cf
 def compare_ways(
     name: str, # of the machine
-    ways: dict[str, tuple[Callable, int]], # name -> what to time, the baseline first, and how many pairs it evaluates
+    ways: Mapping[str, tuple[Callable, int]], # name -> what to time, pairs; the baseline first
     repeats: int, # how often
     **facts, # more columns
 ) -> list[dict]: # a row for each way
-    "Rows of the benchmark's table: nanoseconds a pair, ratio to the first way, growth of the process."
+    "Rows of the table: nanoseconds a pair, ratio to the first way, growth of the process."
+    rows: list[dict] = []
     found = interleaved({way: f for way, (f, _) in ways.items()}, repeats)
-    rows = [dict(machine=name, way=way, **facts, pairs=ways[way][1], seconds=m.seconds, ns_a_pair=m.seconds/ways[way][1]*1e9,
-                 MiB=m.rise/2**20) for way, m in found.items()]
-    return [row | dict(ratio=rows[0]['ns_a_pair']/row['ns_a_pair']) for row in rows]
+    for way, m in found.items():
+        pairs = ways[way][1]
+        each = m.seconds/pairs*1e9
+        first = rows[0]['ns_a_pair'] if rows else each
+        rows.append(dict(machine=name, way=way, **facts, pairs=pairs, seconds=m.seconds,
+                         ns_a_pair=each, MiB=m.rise/2**20, ratio=first/each))
+    return rows
 
 # %% ../../nbs/studies/speed.ipynb #67f271a0
-work = {'bbELS': (BBELSMachine, textbook), 'ELS': (partial(ELSMachine, wrapped=False), textbook_els),
-        'LS': (LSMachine, textbook_ls), 'IS': (ISMachine, textbook_is)}
+# name -> the machine, and the textbook's function
+work: dict[str, tuple[Callable, Callable]] = {
+    'bbELS': (BBELSMachine, textbook),
+    'ELS': (partial(ELSMachine, wrapped=False), textbook_els),
+    'LS': (LSMachine, textbook_ls),
+    'IS': (ISMachine, textbook_is),
+}
 
 # %% ../../nbs/studies/speed.ipynb #9ac2d387
 class TextbookMachine(BBELSMachine):
@@ -223,6 +258,13 @@ def enough_images(
     return torch.cat(copies)[:N]
 
 # %% ../../nbs/studies/speed.ipynb #7a096208
+def _about(
+    images: Tensor, # [n,C,H,W]
+) -> dict[str, int]:
+    "What a row says of its images."
+    return dict(C=images.shape[1], side=images.shape[-1], n=len(images))
+
+# %% ../../nbs/studies/speed.ipynb #d0f0285d
 @dataclass
 class Bench:
     "What all measurements of one run share."
@@ -234,58 +276,83 @@ class Bench:
 
     def ways(self, machine, images):
         "The machine's engine paths: name -> machine."
-        kind = work[machine][0]
-        make = lambda part, backend: kind(part, max_bytes=self.max_bytes, backend=backend)
+        def make(part, backend):
+            "The machine with one of its paths."
+            return work[machine][0](part, max_bytes=self.max_bytes, backend=backend)
         if self.device != 'cpu': return {'torch': make(images, None)}
-        return {'torch': make(images[:self.few//3] if machine != 'IS' else images, 'torch'), 'compiled': make(images, 'compiled')}
+        few = images if machine == 'IS' else images[:self.few//3]
+        return {'torch': make(few, 'torch'), 'compiled': make(images, 'compiled')}
 
     def width(self, machine, images, photo, k, t):
         "Rows for one machine and width: textbook, and each way of the engine."
-        if machine in ('LS', 'IS'): images = enough_images(images, 10*len(images)) # a candidate costs a thousandth there: without more of them, one times the calls
-        x, ways = noisy(photo, t), self.ways(machine, images)
-        schedule = next(iter(ways.values())).schedule
-        a, sigma = schedule.a(t).item(), schedule.sigma(t).item()
-        plan = None if machine == 'IS' else next(iter(ways.values())).plan(k)
+        # a candidate costs a thousandth there: without more of them, one times the calls
+        if machine in ('LS', 'IS'): images = enough_images(images, 10*len(images))
+        x, ways, by_book = noisy(photo, t), self.ways(machine, images), work[machine][1]
+        any_way = next(iter(ways.values()))
+        a, sigma = any_way.schedule.a(t).item(), any_way.schedule.sigma(t).item()
+        plan = None if machine == 'IS' else any_way.plan(k)
         each = 1 if plan is None else plan.pairs
         part = images if machine == 'IS' else images[:self.few]
-        runs = {'textbook': (partial(work[machine][1], x[0], part, a, sigma, k), each*len(part))}
-        work[machine][1](x[0], part[:2], a, sigma, k) # the first call of each is longer than the next
+        runs: dict[str, Any] = {}
+        runs['textbook'] = partial(by_book, x[0], part, a, sigma, k), each*len(part)
+        for way, m in ways.items(): runs[way] = partial(m.denoise, x, t, k=k), each*len(m.images)
+        # the first call of each is longer than the next
+        by_book(x[0], part[:2], a, sigma, k)
         for m in ways.values(): type(m)(m.images[:80], backend=m.backend).denoise(x, t, k=k)
-        runs |= {way: (partial(m.denoise, x, t, k=k), each*len(m.images)) for way, m in ways.items()}
-        return compare_ways(machine, runs, self.repeats, k=k, t=t, C=len(x[0]), side=x.shape[-1], n=len(images),
-                            bound_ns=bound_ns(plan, x[0].shape, self.best))
+        bound = bound_ns(plan, x[0].shape, self.best)
+        return compare_ways(machine, runs, self.repeats, k=k, t=t, **_about(images), bound_ns=bound)
 
     def belief(self, images, photo, k, t):
         "Rows for the mean alone and for the whole belief."
-        m, x = list(self.ways('bbELS', images).values())[-1], noisy(photo, t)
-        runs = {name: (partial(f, x, t, k=k), m.plan(k).pairs*len(images)) for name, f in (('mean', m.denoise), ('belief', m.belief))}
-        return compare_ways('bbELS', runs, self.repeats, k=k, t=t, C=len(x[0]), side=x.shape[-1], n=len(images))
+        m, x = self.fast(images), noisy(photo, t)
+        pairs = m.plan(k).pairs*len(images)
+        runs = {
+            'mean': (partial(m.denoise, x, t, k=k), pairs),
+            'belief': (partial(m.belief, x, t, k=k), pairs),
+        }
+        return compare_ways('bbELS', runs, self.repeats, k=k, t=t, **_about(images))
 
     def schedule(self, images, scales):
         "Rows for a whole sample of 20 steps along published scales, all of the images one class."
-        machines = {'textbook': TextbookMachine(images[:self.few//4], scales=scales),
-                    **{way: m for way, m in self.ways('bbELS', images).items() if way == 'compiled' or self.device != 'cpu'}}
-        machines = {way: m.with_scales(list(scales)) for way, m in machines.items()}
-        plans = [machines['textbook'].plan(k) for k in scales]
-        each = sum(p.pairs for p in plans)
-        runs = {way: (partial(sample, m, images.new_zeros(1, *images.shape[1:]) + seed_noise([0], images.shape[1:]).to(images), len(scales)),
-                      each*len(m.images)) for way, m in machines.items()}
-        bound = sum(bound_ns(p, images.shape[1:], self.best)*p.pairs for p in plans)/each
-        return compare_ways('schedule', runs, 1, C=images.shape[1], side=images.shape[-1], n=len(images), bound_ns=bound)
+        scales, shape = list(scales), images.shape[1:]
+        by_book = TextbookMachine(images[:self.few//4], scales=scales)
+        fast = self.fast(images).with_scales(scales)
+        plans = [by_book.plan(k) for k in scales]
+        each, noise = sum(p.pairs for p in plans), seed_noise([0], shape).to(images)
+        runs = {}
+        for way, m in {'textbook': by_book, self.fast_way: fast}.items():
+            runs[way] = partial(sample, m, noise, len(scales)), each*len(m.images)
+        bound = sum(bound_ns(p, shape, self.best)*p.pairs for p in plans)/each
+        return compare_ways('schedule', runs, 1, **_about(images), bound_ns=bound)
 
     def growth(self, images, photo, sizes, k=5, t=.3):
-        "Rows for bbELS against the number of images, the side, the batch and the threads; each against the first."
-        run = lambda part, x: (partial(self.fast(part).denoise, x, t, k=k), self.fast(part).plan(k).pairs*len(part)*len(x))
-        x, rows, threads = noisy(photo, t), [], torch.get_num_threads()
-        rows += compare_ways('N', {str(N): run(enough_images(images, N), x) for N in sizes}, 1, k=k, t=t)
-        resized = {s: [F.interpolate(v, size=(s, s), mode='bilinear', antialias=True) for v in (images[:160], photo)] for s in (16, 32, 64)}
-        rows += compare_ways('side', {str(s): run(v, noisy(p, t)) for s, (v, p) in resized.items()}, self.repeats, k=k, t=t)
-        rows += compare_ways('B', {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}, self.repeats, k=k, t=t)
-        rows += compare_ways('threads', {str(n): (with_threads(n, run(images[:640], x)[0]), run(images[:640], x)[1])
-                                         for n in sorted({1, threads})}, self.repeats, k=k, t=t)
-        return rows
+        "Rows for bbELS against images, side, batch and threads; each against the first."
+        def run(part, x):
+            "What to time, and how many pairs it is."
+            m = self.fast(part)
+            return partial(m.denoise, x, t, k=k), m.plan(k).pairs*len(part)*len(x)
+        def resized(v, s): return F.interpolate(v, size=(s, s), mode='bilinear', antialias=True)
+        x, repeats, threads = noisy(photo, t), self.repeats, sorted({1, torch.get_num_threads()})
+        ways = {str(N): run(enough_images(images, N), x) for N in sizes}
+        rows = compare_ways('N', ways, 1, k=k, t=t)
+        ways = {}
+        for s in (16, 32, 64):
+            ways[str(s)] = run(resized(images[:160], s), noisy(resized(photo, s), t))
+        rows += compare_ways('side', ways, repeats, k=k, t=t)
+        ways = {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}
+        rows += compare_ways('B', ways, repeats, k=k, t=t)
+        f, pairs = run(images[:640], x)
+        ways = {str(n): (with_threads(n, f), pairs) for n in threads}
+        return rows + compare_ways('threads', ways, repeats, k=k, t=t)
 
-    def fast(self, images): return list(self.ways('bbELS', images).values())[-1]
+    @property
+    def fast_way(self):
+        "The name of the fastest path here."
+        return 'compiled' if self.device == 'cpu' else 'torch'
+
+    def fast(self, images):
+        "bbELS on that path."
+        return self.ways('bbELS', images)[self.fast_way]
 
 # %% ../../nbs/studies/speed.ipynb #195a59d4
 def noisy(
@@ -317,20 +384,27 @@ def bench(
     full: bool = False, # up to 50,000 images, and 5,000 for the schedules
     max_bytes: int|None = None, # memory budget of the engine; by default from what is free
 ) -> dict: # facts, ceilings, and rows as from `compare_ways`
-    "Every machine against the textbook way: at each width, along published schedules, and as the work grows; same inputs, same run."
-    b = Bench(repeats, max_bytes or free_bytes(torch.device(device)), device, ceilings(), min(192, n))
-    rows, sets = [], {data: (load(data, n=n).x.to(device), load(data, 'test', n=1).x.to(device)) for data in ('cifar10', 'fashion_mnist')}
+    """Every machine against the textbook way, on the same inputs, in the same run.
+
+    At each width, along published schedules, and as the work grows."""
+    budget = max_bytes or free_bytes(torch.device(device))
+    b, rows, sets = Bench(repeats, budget, device, ceilings(), min(192, n)), [], {}
+    for data in ('cifar10', 'fashion_mnist'):
+        sets[data] = load(data, n=n).x.to(device), load(data, 'test', n=1).x.to(device)
     for data, (images, photo) in sets.items():
         scales = published_scales(f'{data}-resnet')
         for k in tqdm(ks, f'widths, {data}', delay=2, leave=False):
-            for machine in ('bbELS', 'ELS', 'LS'): rows += b.width(machine, images, photo, k, time_of_width(scales, k))
-            rows += b.belief(images, photo, k, time_of_width(scales, k)) if data == 'cifar10' else []
-        rows += b.width('IS', images, photo, None, .5) + b.schedule(enough_images(images, 5000) if full else images, scales)
+            t = time_of_width(scales, k)
+            for machine in ('bbELS', 'ELS', 'LS'): rows += b.width(machine, images, photo, k, t)
+            if data == 'cifar10': rows += b.belief(images, photo, k, t)
+        rows += b.width('IS', images, photo, None, .5)
+        rows += b.schedule(enough_images(images, 5000) if full else images, scales)
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
-    return dict(version=creativity.__version__, torch=torch.__version__, machine=platform.processor() or platform.machine(),
-                threads=torch.get_num_threads(), device=device, images=n, full=full, repeats=repeats, few=b.few,
-                max_MiB=b.max_bytes/2**20, ceilings=b.best, rows=rows)
+    processor = platform.processor() or platform.machine()
+    return dict(version=creativity.__version__, torch=torch.__version__, machine=processor,
+                threads=torch.get_num_threads(), device=device, images=n, full=full,
+                repeats=repeats, few=b.few, max_MiB=budget/2**20, ceilings=b.best, rows=rows)
 
 # %% ../../nbs/studies/speed.ipynb #22f7379a
 def bench_table(
@@ -338,31 +412,44 @@ def bench_table(
 ) -> str: # lines
     "The benchmark as a table."
     r = result
-    lines = [f'{r["images"]} images of a set, for LS and IS moved copies, ten times as many (textbook and PyTorch path: {r["few"]} or fewer, for IS all), {r["threads"]} threads, {r["device"]}, version {r["version"]}',
-             ', '.join(f'{name} {v:.1f}' for name, v in r['ceilings'].items()),
-             f'{"what":9}{"C":>2}{"k":>4}{"t":>6}  {"way":10}{"seconds":>9}{"ns a pair":>11}{"× first":>9}{"× bound":>9}{"MiB more":>10}']
-    cell = lambda row, key: '' if row.get(key) is None else row[key]
-    for row in r['rows']:
-        t, of = (f'{row["t"]:.2f}' if 't' in row else ''), (f'{row["ns_a_pair"]/row["bound_ns"]:.1f}' if row.get('bound_ns') else '')
-        lines.append(f'{row["machine"]:9}{cell(row, "C"):>2}{cell(row, "k"):>4}{t:>6}  {row["way"]:10}{row["seconds"]:>9.2f}'
-                     f'{row["ns_a_pair"]:>11.2f}{row["ratio"]:>9.1f}{of:>9}{row["MiB"]:>10.0f}')
-    return '\n'.join(lines)
+    about = (f'{r["images"]} images of a set, for LS and IS moved copies, ten times as many '
+             f'(textbook and PyTorch path: {r["few"]} or fewer, for IS all), '
+             f'{r["threads"]} threads, {r["device"]}, version {r["version"]}')
+    best = ', '.join(f'{name} {v:.1f}' for name, v in r['ceilings'].items())
+    heads = (f'{"what":9}{"C":>2}{"k":>4}{"t":>6}  {"way":10}{"seconds":>9}{"ns a pair":>11}'
+             f'{"× first":>9}{"× bound":>9}{"MiB more":>10}')
+    return '\n'.join([about, best, heads, *map(bench_line, r['rows'])])
 
 # %% ../../nbs/studies/speed.ipynb #482fca9d
+def bench_line(
+    row: dict[str, Any], # of a `bench`
+) -> str:
+    "A row of the table in words; what it lacks is left blank."
+    def cell(key, form=''): return '' if row.get(key) is None else f'{row[key]:{form}}'
+    each = row['ns_a_pair']
+    of_bound = f'{each/row["bound_ns"]:.1f}' if row.get('bound_ns') else ''
+    what = f'{row["machine"]:9}{cell("C"):>2}{cell("k"):>4}{cell("t", ".2f"):>6}  {row["way"]:10}'
+    return (f'{what}{row["seconds"]:>9.2f}{each:>11.2f}{row["ratio"]:>9.1f}'
+            f'{of_bound:>9}{row["MiB"]:>10.0f}')
+
+# %% ../../nbs/studies/speed.ipynb #5fb8a2e0
 def bench_summary(
     result: dict, # from `bench`
 ) -> str: # lines
-    "What the compiled engine reaches, machine by machine: times faster than the textbook way, and times the bound."
-    lines = [f'{"compiled engine against the textbook way":51}{"ns a pair":>10}{"times faster":>14}{"× bound":>9}']
+    "What the compiled engine reaches: times faster than the textbook way, and times the bound."
+    heads = f'{"ns a pair":>10}{"times faster":>14}{"× bound":>9}'
+    lines = [f'{"compiled engine against the textbook way":51}{heads}']
     for r in result['rows']:
         if r['way'] != 'compiled' or not r.get('bound_ns'): continue
         images = 'colour' if r['C'] == 3 else 'grey'
         size = f'windows {r["k"]}×{r["k"]}' if r.get('k') else 'whole images'
-        what = f'20 steps, published widths, {images}, {r["n"]:,} images' if r['machine'] == 'schedule' else f'{r["machine"]}, {images}, {size}'
-        lines.append(f'{what:51}{r["ns_a_pair"]:>10.2f}{r["ratio"]:>14.1f}{r["ns_a_pair"]/r["bound_ns"]:>9.1f}')
+        what, of_bound = f'{r["machine"]}, {images}, {size}', r['ns_a_pair']/r['bound_ns']
+        if r['machine'] == 'schedule':
+            what = f'20 steps, published widths, {images}, {r["n"]:,} images'
+        lines.append(f'{what:51}{r["ns_a_pair"]:>10.2f}{r["ratio"]:>14.1f}{of_bound:>9.1f}')
     return '\n'.join(lines)
 
-# %% ../../nbs/studies/speed.ipynb #5fb8a2e0
+# %% ../../nbs/studies/speed.ipynb #45c85564
 def plot_widths(
     ax, # matplotlib Axes
     rows: list[dict], # of a `bench`
@@ -371,12 +458,21 @@ def plot_widths(
 ):
     "Cost of a pair against the width of the window, and its bound."
     mine = [r for r in rows if r['machine'] == machine and r.get('C') == C]
-    for way, style, color in (('textbook', 's--', '#D55E00'), ('torch', '^-.', '#56B4E9'), ('compiled', 'o-', '#0072B2')):
+    looks = {
+        'textbook': ('s--', '#D55E00'),
+        'torch': ('^-.', '#56B4E9'),
+        'compiled': ('o-', '#0072B2'),
+    }
+    for way, (style, color) in looks.items():
         found = [r for r in mine if r['way'] == way]
-        if found: ax.semilogy([r['k'] for r in found], [r['ns_a_pair'] for r in found], style, color=color, label=way, ms=4)
+        if not found: continue
+        widths, each = [r['k'] for r in found], [r['ns_a_pair'] for r in found]
+        ax.semilogy(widths, each, style, color=color, label=way, ms=4)
     found = [r for r in mine if r['way'] == 'textbook' and r.get('bound_ns')]
-    ax.semilogy([r['k'] for r in found], [r['bound_ns'] for r in found], ':', color='#666666', label='bound')
-    ax.set(title=f'{machine}, {"colour" if C == 3 else "grey"}', xlabel='window width k (pixels)', xticks=sorted({r['k'] for r in found}))
+    widths, bounds = [r['k'] for r in found], [r['bound_ns'] for r in found]
+    ax.semilogy(widths, bounds, ':', color='#666666', label='bound')
+    ax.set(title=f'{machine}, {"colour" if C == 3 else "grey"}')
+    ax.set(xlabel='window width k (pixels)', xticks=sorted(set(widths)))
     ax.grid(alpha=.3)
 
 # %% ../../nbs/studies/speed.ipynb #6a7ee986
@@ -403,14 +499,22 @@ def plot_growth(
 def bench_figure(
     result: dict, # from `bench`
 ): # matplotlib Figure
-    "Cost of a pair against the width of the window; seconds against images, side, batch and threads."
+    "Cost of a pair against window width; seconds against images, side, batch and threads."
     import matplotlib.pyplot as plt
     fig, axes = plt.subplots(2, 4, figsize=(11, 5.6), layout='constrained')
-    for ax, (machine, C) in zip(axes[0], (('bbELS', 3), ('bbELS', 1), ('ELS', 3), ('LS', 3)), strict=True): plot_widths(ax, result['rows'], machine, C)
+    shown = (('bbELS', 3), ('bbELS', 1), ('ELS', 3), ('LS', 3))
+    for ax, (machine, C) in zip(axes[0], shown, strict=True):
+        plot_widths(ax, result['rows'], machine, C)
     axes[0, 0].set_ylabel('ns for each pair')
     axes[0, 0].legend(fontsize=8)
-    names = ('N', 'training images'), ('side', 'side of the images (pixels)'), ('B', 'noisy images at once'), ('threads', 'threads')
-    for ax, (what, label) in zip(axes[1], names, strict=True): plot_growth(ax, result['rows'], what, label)
+    grows = {
+        'N': 'training images',
+        'side': 'side of the images (pixels)',
+        'B': 'noisy images at once',
+        'threads': 'threads',
+    }
+    for ax, (what, label) in zip(axes[1], grows.items(), strict=True):
+        plot_growth(ax, result['rows'], what, label)
     axes[1, 0].set_ylabel('seconds, bbELS, k = 5')
     return fig
 

@@ -10,7 +10,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,11 +21,13 @@ from ..errors import CreativityError
 from matplotlib.figure import Figure
 
 import creativity
+from ..data.disk import Dictionary
 from ..data.find import load
 from ..data.images import Images
 from ..data.sets import SETS, set_name
 from ..diffusion import sample
 from ..files import writable_folder, write_all, write_json
+from ..machines.named import make_machine
 from ..machines.whole import ISMachine
 from creativity.machines.widths import (
     calibrated_networks,
@@ -40,52 +45,65 @@ from .command import stored
 
 # %% ../../nbs/studies/table.ipynb #2f44c2ca
 published = {
-    'mnist-unet': dict(ELS=.89, LS=.88, IS=.70), 'cifar10-unet': dict(ELS=.90, LS=.87, IS=.41),
-    'fashion_mnist-unet': dict(ELS=.93, LS=.93, IS=.80), 'faces-unet': dict(ELS=.85, LS=.90, IS=.55),
-    'mnist-resnet': dict(ELS=.94, LS=.82, IS=.61), 'cifar10-resnet': dict(ELS=.95, LS=.90, IS=.42),
-    'fashion_mnist-resnet': dict(ELS=.94, LS=.88, IS=.68), 'faces-resnet': dict(ELS=.96, LS=.90, IS=.47),
-    'cifar10-unet-attention': dict(ELS=.77, LS=.77, IS=.48), 'mnist-resnet-circular': dict(ELS=.77, LS=.36, IS=.15),
-    'cifar10-resnet-circular': dict(ELS=.94, LS=.83, IS=.35)}
+    'mnist-unet': dict(ELS=.89, LS=.88, IS=.70),
+    'cifar10-unet': dict(ELS=.90, LS=.87, IS=.41),
+    'fashion_mnist-unet': dict(ELS=.93, LS=.93, IS=.80),
+    'faces-unet': dict(ELS=.85, LS=.90, IS=.55),
+    'mnist-resnet': dict(ELS=.94, LS=.82, IS=.61),
+    'cifar10-resnet': dict(ELS=.95, LS=.90, IS=.42),
+    'fashion_mnist-resnet': dict(ELS=.94, LS=.88, IS=.68),
+    'faces-resnet': dict(ELS=.96, LS=.90, IS=.47),
+    'cifar10-unet-attention': dict(ELS=.77, LS=.77, IS=.48),
+    'mnist-resnet-circular': dict(ELS=.77, LS=.36, IS=.15),
+    'cifar10-resnet-circular': dict(ELS=.94, LS=.83, IS=.35),
+}
 
 # %% ../../nbs/studies/table.ipynb #455ad4e3
 def split_row(
     row: str, # '<data>-<arch>', a key of `published`
 ) -> tuple[str, str]: # data and architecture
-    "A row's name in its two parts; ValueError if there is no such row."
+    "A row's name in its two parts; an error of one line if there is no such row."
     if row not in published: raise CreativityError(f'no row {row!r}: choose {", ".join(published)}')
-    return tuple(row.split('-', 1))
+    data, arch = row.split('-', 1)
+    return data, arch
 
 # %% ../../nbs/studies/table.ipynb #81fb6f96
 def row_network(
     row: str, # a key of `published`
-    network: str|Path|None = None, # path of a .safetensors file; None: the network of that name in the package
+    network: str|Path|None = None, # path of a .safetensors file; None: the package's
 ) -> Network: # the network
-    "The network of a row; FileNotFoundError if it is not there, ValueError if it is of another architecture."
-    kind, args = architectures[split_row(row)[1]]
+    "The network of a row; an error of one line if it is not there, or not the row's."
+    data, arch = split_row(row)
     try: net = load_network(network or row)
     except FileNotFoundError as e:
         if network: raise
-        raise FileNotFoundError(f'the network {row!r} is not in the package: give its weights with --network PATH') from e
-    want, seen = dict(padding='zeros', attention=False) | args, net.card.get('data', {}).get('name')
-    if seen in SETS and seen != split_row(row)[0]: raise CreativityError(f'the row {row!r} is about {split_row(row)[0]}, but the network was trained on {seen}')
-    if type(net.net).__name__ != kind or any(net.net.args.get(k, False) != v for k, v in want.items()):
-        raise CreativityError(f'the row {row!r} is about {split_row(row)[1]}, but the network is {type(net.net).__name__} {net.net.args}')
-    return net
+        raise FileNotFoundError(f'the network {row!r} is not in the package: '
+                                'give its weights with --network PATH') from e
+    seen = net.card.get('data', {}).get('name')
+    if seen in SETS and seen != data:
+        raise CreativityError(f'the row {row!r} is about {data}, '
+                              f'but the network was trained on {seen}')
+    kind, args = architectures[arch]
+    is_kind, has = type(net.net).__name__ == kind, net.net.args
+    want = dict(padding='zeros', attention=False) | args
+    if is_kind and all(has.get(k, False) == v for k, v in want.items()): return net
+    raise CreativityError(f'the row {row!r} is about {arch}, '
+                          f'but the network is {type(net.net).__name__} {has}')
 
 # %% ../../nbs/studies/table.ipynb #995b2393
 def row_images(
     row: str, # a key of `published`
-    data: str|Path|None = None, # a set's name, or a folder or zip file of images; None: the row's set
+    data: str|Path|None = None, # a set's name, a folder or zip file; None: the row's set
     n: int|None = None, # how many images, the classes taken in turn; None: all
     full: bool = False, # the full set instead of the subset in the package
-) -> Images: # the machines' training images
+) -> Images|Dictionary: # the machines' training images
     "The images of a row."
     return load(data or split_row(row)[0], n=n, full=full)
 
 # %% ../../nbs/studies/table.ipynb #33129099
 def row_scales(
     row: str, # a key of `published`
-    network: str|Path|None = None, # path of a .safetensors file; None: the network of that name in the package
+    network: str|Path|None = None, # path of a .safetensors file; None: the package's
 ) -> tuple[list[int], str]: # window widths, lowest noise first; and in words where they come from
     "A row's window widths: calibrated on the network where that is stored, else published."
     if scales_file(network or row).exists():
@@ -97,13 +115,18 @@ def row_scales(
 # %% ../../nbs/studies/table.ipynb #e597dca3
 def row_machines(
     net: Network, # the row's network
-    d: Images, # training images
+    d: Images|Dictionary, # training images
     scales: Sequence[int], # window widths, lowest noise first
 ) -> dict[str, Machine]: # 'ELS', 'LS' and 'IS'
     "The machines of a row; only a conditional network needs the labels."
-    els, y = (ELSMachine if net.net.args['padding'] == 'circular' else BBELSMachine), d.y if net.num_classes else None
-    if net.num_classes and d.y is None: raise CreativityError(f'the network is conditional, but the images of {d.name} have no labels')
-    return {name: kind(d.x, y, net.schedule, scales if kind.windowed else None) for name, kind in (('ELS', els), ('LS', LSMachine), ('IS', ISMachine))}
+    if net.num_classes and d.y is None:
+        raise CreativityError('the network is conditional, but the images of '
+                              f'{d.name} have no labels')
+    wraps = net.net.args['padding'] == 'circular'
+    kinds = {'ELS': ELSMachine if wraps else BBELSMachine, 'LS': LSMachine, 'IS': ISMachine}
+    x, y, made = d.x, d.y if net.num_classes else None, {}
+    for name, kind in kinds.items(): made[name] = make_machine(kind, x, y, net.schedule, scales)
+    return made
 
 # %% ../../nbs/studies/table.ipynb #ddec5b06
 FEW_STEPS = 'network, few steps'
@@ -112,28 +135,53 @@ FEW_STEPS = 'network, few steps'
 def each_seed(
     c: Comparison, # of 'ELS', 'LS' and 'IS'
     network: str = 'network', # which images they are compared with
-) -> dict: # machine -> number -> a list with one value for each seed; r2 is left out, as it is the square of r
+) -> dict: # machine -> number -> a list with one value for each seed
     "The numbers of every seed, rounded to five digits."
-    found = {m: [scores(x, y) for y, x in zip(c.images[network], c.images[m], strict=True)] for m in ('ELS', 'LS', 'IS')}
-    return {m: {k: [round(s[k], 5) for s in v] for k in higher_is_better if k != 'r2'} for m, v in found.items()}
+    out: dict[str, dict] = {}
+    for m in ('ELS', 'LS', 'IS'):
+        pairs = zip(c.images[network], c.images[m], strict=True)
+        found = [scores(x, y) for y, x in pairs]
+        # r2 is left out, as it is the square of r
+        numbers = [k for k in higher_is_better if k != 'r2']
+        out[m] = {k: [round(s[k], 5) for s in found] for k in numbers}
+    return out
 
 # %% ../../nbs/studies/table.ipynb #2ab9354f
-def row_command(
-    row: str, # a key of `published`
-    network: str|Path|None, # as given
-    data: str|Path|None, # as given
-    n: int|None, # as given
-    full: bool, # as given
-    seeds: Sequence[int], # ids that follow each other
-    steps: int, # of the machines
-    network_steps: int, # of the network
-) -> str: # a command line, paths by their last part
-    "The command that measures a row again."
-    words = [f'creativity table1 --recompute {row}', network and f'--network {Path(network).name}',
-             data and f'--data {Path(data).name}', n and f'--n {n}', full and '--full',
-             min(seeds) and f'--seed {min(seeds)}', f'--seeds {len(seeds)}', f'--steps {steps}',
-             f'--network-steps {network_steps}']
-    return ' '.join(w for w in words if w)
+@dataclass(frozen=True)
+class RowJob:
+    "A row of the table, and how it is measured."
+    row: str # a key of `published`
+    network: str|Path|None = None # path of a .safetensors file; None: the package's
+    data: str|Path|None = None # a set's name, or a folder or zip file; None: the row's set
+    n: int|None = None # how many images, the classes taken in turn; None: all
+    full: bool = False # the full set instead of the subset in the package
+    steps: int = 20 # of the machines
+    network_steps: int = 150 # of the network
+
+    def command(self, seeds: Sequence[int]) -> str:
+        "The command that measures the row again, from seeds that follow each other."
+        words = [f'creativity table1 --recompute {self.row}']
+        if self.network: words.append(f'--network {Path(self.network).name}')
+        if self.data: words.append(f'--data {Path(self.data).name}')
+        if self.n: words.append(f'--n {self.n}')
+        if self.full: words.append('--full')
+        if min(seeds): words.append(f'--seed {min(seeds)}')
+        words += [f'--seeds {len(seeds)}', f'--steps {self.steps}']
+        return ' '.join([*words, f'--network-steps {self.network_steps}'])
+
+    def facts(self, net, d, machines) -> dict:
+        "What a record says of the way in which a row is measured."
+        scales, whence = row_scales(self.row, self.network)
+        classes = machines['ELS'].class_slices.values()
+        used = min(s.stop - s.start for s in classes) if net.num_classes else len(d)
+        named = set_name(self.data or split_row(self.row)[0]) in SETS
+        return dict(
+            network=net.card.get('name', self.row), weights=net.card.get('sha256'),
+            trained_steps=net.card.get('steps'), data=d.name, subset=named and not self.full,
+            images=len(d), candidates_from=used,
+            machines={k: type(m).__name__ for k, m in machines.items()}, scales=list(scales),
+            scales_from=whence, steps=self.steps, network_steps=self.network_steps,
+            version=creativity.__version__)
 
 # %% ../../nbs/studies/table.ipynb #7d6c052f
 def stored_row(
@@ -141,8 +189,9 @@ def stored_row(
     how: dict, # weights, data, widths, steps, …: as in a record
 ) -> dict|None: # its record
     "The row of the package's table, if it was measured in just this way."
-    record = read_table().get(row)
-    return record if record and all(record[k] == v for k, v in how.items() if k != 'version') else None
+    record = read_table().get(row, {})
+    same = all(record.get(k) == v for k, v in how.items() if k != 'version')
+    return record if record and same else None
 
 # %% ../../nbs/studies/table.ipynb #b467b6ed
 def merge_records(
@@ -158,37 +207,51 @@ def merge_records(
     return b | {k: both(a[k], b[k]) for k in ('seeds', 'labels', 'many', 'few', 'network_itself')}
 
 # %% ../../nbs/studies/table.ipynb #b50f76f7
+def row_seeds(
+    job: RowJob, # what is measured
+    count: int|None = None, # how many; None: 100 for a network with classes, 25 for another
+    first: int = 0, # the first
+) -> range: # seed ids
+    "The seeds of a row."
+    if count is None:
+        # without classes the dictionary of a seed is ten times as large
+        count = 100 if row_network(job.row, job.network).num_classes else 25
+    return range(first, first + count)
+
+# %% ../../nbs/studies/table.ipynb #b5521606
 def measure(
-    row: str, # a key of `published`
-    network: str|Path|None = None, # path of a .safetensors file; None: the network of that name in the package
-    data: str|Path|None = None, # a set's name, or a folder or zip file of images; None: the row's set
-    n: int|None = None, # how many images, the classes taken in turn; None: all
-    full: bool = False, # the full set instead of the subset in the package
-    seeds: int|None = None, # how many; None: 100 for a conditional network, 25 for another, whose dictionary is ten times as large
-    steps: int = 20, # of the machines
-    network_steps: int = 150, # of the network
-    out: str|Path|None = None, # folder: finished seeds and row.json; a row that was stopped goes on
+    job: RowJob, # the row, and how it is measured
+    seeds: int|Sequence[int]|None = None, # how many, or ids; None: 100, or 25 without classes
+    out: str|Path|None = None, # folder: finished seeds and row.json; a stopped row goes on
     progress: bool = True, # a progress bar
-    extend: bool = False, # take over the seeds of the package's table, if it was measured in the same way
-    seed: int = 0, # the first
+    extend: bool = False, # take over the package's seeds, if they were measured in the same way
 ) -> dict: # the record of the row, ready for JSON
     "Measure one row from weights and images."
-    net, (scales, whence), d = row_network(row, network), row_scales(row, network), row_images(row, data, n, full)
+    net, (scales, _) = row_network(job.row, job.network), row_scales(job.row, job.network)
+    d = row_images(job.row, job.data, job.n, job.full)
     machines = row_machines(net, d, scales)
-    used = min(s.stop - s.start for s in machines['ELS'].class_slices.values()) if net.num_classes else len(d)
-    how = dict(network=net.card.get('name', row), weights=net.card.get('sha256'), trained_steps=net.card.get('steps'), data=d.name, subset=not full and set_name(data or split_row(row)[0]) in SETS,
-        images=len(d), candidates_from=used, machines={k: type(m).__name__ for k, m in machines.items()}, scales=list(scales),
-        scales_from=whence, steps=steps, network_steps=network_steps, version=creativity.__version__)
-    ids, known = range(seed, seed + (seeds or (100 if net.num_classes else 25))), stored_row(row, how) if extend else None
-    fresh = [i for i in ids if not known or i not in known['seeds']]
-    if not fresh: return known
-    c = compare(net, {**machines, FEW_STEPS: net}, fresh, steps, network_steps, out=out, progress=progress)
-    record = how | dict(seeds=c.seeds, labels=c.labels, many=each_seed(c), few=each_seed(c, FEW_STEPS), network_itself=[round(scores(b, a)['r'], 5)
-        for a, b in zip(c.images['network'], c.images[FEW_STEPS], strict=True)])
+    how = job.facts(net, d, machines)
+    ids = row_seeds(job, seeds) if seeds is None or isinstance(seeds, int) else seeds
+    known = stored_row(job.row, how) if extend else None
+    fresh = [i for i in ids if known is None or i not in known['seeds']]
+    if known is not None and not fresh: return known
+    c = compare(net, {**machines, FEW_STEPS: net}, fresh, job.steps, job.network_steps, out=out,
+                progress=progress)
+    record = how | seed_facts(c)
     if known: record = merge_records(known, record)
-    record |= dict(command=row_command(row, network, data, n, full, record['seeds'], steps, network_steps))
-    if out is not None: write_json(Path(out)/'row.json', {row: record}, indent=None)
+    record['command'] = job.command(record['seeds'])
+    if out is not None: write_json(Path(out)/'row.json', {job.row: record}, indent=None)
     return record
+
+# %% ../../nbs/studies/table.ipynb #60471e80
+def seed_facts(
+    c: Any, # `Comparison` of 'ELS', 'LS', 'IS' and the network with few steps
+) -> dict: # for a record
+    "What was measured of each seed."
+    pairs = zip(c.images['network'], c.images[FEW_STEPS], strict=True)
+    itself = [round(scores(few, many)['r'], 5) for many, few in pairs]
+    return dict(seeds=c.seeds, labels=c.labels, many=each_seed(c), few=each_seed(c, FEW_STEPS),
+                network_itself=itself)
 
 # %% ../../nbs/studies/table.ipynb #e6df20ce
 def summary(
@@ -197,23 +260,29 @@ def summary(
 ) -> dict: # machine -> number -> (median, low, high); 'ELS beats IS' -> share of seeds, by r
     "The medians of a row with their 95% bootstrap intervals."
     seeds = record['few' if few else 'many']
-    out = {m: {k: (float(np.median(v)), *bootstrap_interval(v)) for k, v in (numbers | dict(r2=np.square(numbers['r']))).items()}
-           for m, numbers in seeds.items()}
-    return out | {'ELS beats IS': float(np.mean(np.array(seeds['ELS']['r']) > np.array(seeds['IS']['r'])))}
+    out: dict[str, Any] = {}
+    for m, numbers in seeds.items():
+        numbers = numbers | dict(r2=np.square(numbers['r']))
+        out[m] = {k: (float(np.median(v)), *bootstrap_interval(v)) for k, v in numbers.items()}
+    ahead = np.array(seeds['ELS']['r']) > np.array(seeds['IS']['r'])
+    return out | {'ELS beats IS': float(ahead.mean())}
 
 # %% ../../nbs/studies/table.ipynb #3f85b668
 def read_table(
-    folder: str|Path|None = None, # rows that were measured into sub-folders of this replace stored ones
+    folder: str|Path|None = None, # rows in its sub-folders replace stored ones
     quick: bool = False, # the stored rows of `quick_table` instead
 ) -> dict[str, dict]: # row -> record, in the order of the published table
-    "The rows that are measured; ValueError if a file is damaged."
+    "The rows that are measured; an error of one line if a file is damaged."
     rows = stored('table')['quick' if quick else 'rows']
-    for p in sorted(Path(folder).glob('*/row.json')) if folder else []:
+    for path in sorted(Path(folder).glob('*/row.json')) if folder else []:
         try:
-            found = dict(json.loads(p.read_text(encoding='utf-8')))
-            for r in found.values(): summary(r), summary(r, few=True)
-            rows |= found
-        except (ValueError, TypeError, KeyError, AttributeError) as e: raise CreativityError(f'{p} is damaged, delete it: {e}') from None
+            found = dict(json.loads(path.read_text(encoding='utf-8')))
+            for record in found.values():
+                summary(record)
+                summary(record, few=True)
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            raise CreativityError(f'{path} is damaged, delete it: {e}') from None
+        rows |= found
     return {row: rows[row] for row in published if row in rows}
 
 # %% ../../nbs/studies/table.ipynb #502920ff
@@ -223,7 +292,12 @@ def row_title(
     "A row's name for people."
     data, arch = split_row(row)
     sets = dict(mnist='MNIST', cifar10='CIFAR-10', fashion_mnist='Fashion-MNIST', faces='faces¹')
-    names = {'unet': 'UNet', 'resnet': 'ResNet', 'unet-attention': 'UNet + attention', 'resnet-circular': 'ResNet, circular'}
+    names = {
+        'unet': 'UNet',
+        'resnet': 'ResNet',
+        'unet-attention': 'UNet + attention',
+        'resnet-circular': 'ResNet, circular',
+    }
     return f'{sets[data]} {names[arch]}'
 
 # %% ../../nbs/studies/table.ipynb #30a66990
@@ -231,19 +305,29 @@ def table_lines(
     rows: dict[str, dict], # row -> record
     few: bool = False, # the network at the machines' number of steps instead of its own
 ) -> list[list[str]]: # cells, the heading first
-    "For each row published median and ours with interval, machine by machine; a row without a record says so."
-    lines = [['', *(w for m in ('ELS', 'LS', 'IS') for w in (m, 'ours [95%]')), 'ELS > IS', 'images', 'seeds', 'widths']]
-    for row, p in published.items():
-        if row not in rows:
-            lines.append([row_title(row), *(w for m in p for w in (f'{p[m]:.2f}', '-')), '', '', '', 'not measured'])
-            continue
-        s, r = summary(rows[row], few), rows[row]
-        ours = {m: '{:.2f} [{:.2f}, {:.2f}]'.format(*s[m]['r']) for m in p}
-        lines.append([row_title(row), *(w for m in p for w in (f'{p[m]:.2f}', ours[m])), f'{s["ELS beats IS"]:.0%}',
-                      f'{r["candidates_from"]:,}', str(len(r['seeds'])), r['scales_from'].split()[0]])
-    return lines
+    "For each row published median and ours with interval, machine by machine."
+    ours = 'ours [95%]'
+    heads = ['', 'ELS', ours, 'LS', ours, 'IS', ours, 'ELS > IS', 'images', 'seeds', 'widths']
+    return [heads, *(row_cells(row, rows.get(row), few) for row in published)]
 
 # %% ../../nbs/studies/table.ipynb #98c77aeb
+def row_cells(
+    row: str, # a key of `published`
+    record: dict|None, # its record; None: the row says that there is none
+    few: bool, # as for `table_lines`
+) -> list[str]: # one for each column
+    "One row of the table in words."
+    measured = summary(record, few) if record else {}
+    cells = [row_title(row)]
+    for m, said in published[row].items():
+        ours = '{:.2f} [{:.2f}, {:.2f}]'.format(*measured[m]['r']) if record else '-'
+        cells += [f'{said:.2f}', ours]
+    if not record: return [*cells, '', '', '', 'not measured']
+    beats, candidates = measured['ELS beats IS'], record['candidates_from']
+    count, source = len(record['seeds']), record['scales_from'].split()[0]
+    return [*cells, f'{beats:.0%}', f'{candidates:,}', str(count), source]
+
+# %% ../../nbs/studies/table.ipynb #9e252cf8
 def table_text(
     rows: dict[str, dict], # row -> record
     few: bool = False, # the network at the machines' number of steps instead of its own
@@ -251,15 +335,20 @@ def table_text(
     "The table for a terminal, with what its columns mean."
     lines = table_lines(rows, few)
     wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = '\n'.join('  '.join(c.ljust(w) for c, w in zip(cells, wide, strict=True)).rstrip() for cells in lines)
+    def write(cells):
+        "A line of cells."
+        return '  '.join(c.ljust(w) for c, w in zip(cells, wide, strict=True)).rstrip()
     how = sorted({(r['steps'] if few else r['network_steps'], r['steps']) for r in rows.values()})
     steps = '; '.join(f'network {a} steps, machines {b}' for a, b in how)
-    return (f'{text}\nPearson r, median over seeds. Columns ELS, LS, IS: published (network 150 steps, machines 20, 100 seeds).\n'
-            f'ours: {steps or "nothing is measured"}.\n'
-            'ELS is bbELS for zero-padded networks and ELS (wrapping) for circular ones. images: in the dictionary of one seed.\n'
-            '¹ published for CelebA, ours for another set of faces.')
+    notes = ['Pearson r, median over seeds. Columns ELS, LS, IS: published '
+             '(network 150 steps, machines 20, 100 seeds).',
+             f'ours: {steps or "nothing is measured"}.',
+             'ELS is bbELS for zero-padded networks and ELS (wrapping) for circular ones. '
+             'images: in the dictionary of one seed.',
+             '¹ published for CelebA, ours for another set of faces.']
+    return '\n'.join([*map(write, lines), *notes])
 
-# %% ../../nbs/studies/table.ipynb #9e252cf8
+# %% ../../nbs/studies/table.ipynb #41149d9a
 def numbers_text(
     rows: dict[str, dict], # row -> record
 ) -> str: # several lines
@@ -269,7 +358,9 @@ def numbers_text(
     for row in rows:
         s = summary(rows[row])['ELS']
         lines.append(f'{row_title(row):25}' + ''.join(f'{s[k][0]:>18.2f}' for k in names))
-    return '\n'.join([*lines, 'Medians over seeds, of ELS (bbELS for zero-padded networks), the network at its larger number of steps.'])
+    note = ('Medians over seeds, of ELS (bbELS for zero-padded networks), '
+            'the network at its larger number of steps.')
+    return '\n'.join([*lines, note])
 
 # %% ../../nbs/studies/table.ipynb #51ced1da
 def table_figure(
@@ -280,23 +371,25 @@ def table_figure(
     fig, ax = plt.subplots(figsize=(7, 6), layout='constrained')
     style = dict(ELS=('o', '#0072B2', -.2), LS=('s', '#009E73', 0), IS=('^', '#D55E00', .2))
     for m, (marker, color, shift) in style.items():
-        y = np.arange(len(published)) + shift
-        ax.plot([p[m] for p in published.values()], y, marker, mfc='none', color=color, ms=6, label=f'{m}, published')
+        y, said = np.arange(len(published)) + shift, [p[m] for p in published.values()]
+        ax.plot(said, y, marker, mfc='none', color=color, ms=6, label=f'{m}, published')
         for i, row in enumerate(published):
             if row not in rows: continue
             mid, lo, hi = summary(rows[row], few)[m]['r']
             ax.plot([lo, hi], [y[i]]*2, '-', color=color, lw=2)
             ax.plot(mid, y[i], marker, color=color, ms=6)
         ax.plot([], [], marker + '-', color=color, label=f'{m}, ours')
-    ax.set_yticks(range(len(published)), [row_title(r) + ('' if r in rows else '\n(not measured)') for r in published], fontsize=8)
-    ax.set(xlabel='Pearson r with the network, median over seeds (line: 95% interval)', xlim=(min(0, ax.get_xlim()[0]), 1))
+    titles = [row_title(r) + ('' if r in rows else '\n(not measured)') for r in published]
+    ax.set_yticks(range(len(published)), titles, fontsize=8)
+    ax.set(xlabel='Pearson r with the network, median over seeds (line: 95% interval)')
+    ax.set(xlim=(min(0, ax.get_xlim()[0]), 1))
     ax.invert_yaxis()
     ax.grid(axis='x', alpha=.3)
     fig.legend(loc='outside upper center', ncols=3, fontsize=8)
     return fig
 
 # %% ../../nbs/studies/table.ipynb #f0eee61b
-def read_causes() -> list[dict]: # `row`, `changed`, and two records of it: `before` and `after`
+def read_causes() -> list[dict]: # `row`, `changed`, and two records: `before` and `after`
     "Stored pairs of measurements of a row that differ in one thing."
     return stored('table-causes')
 
@@ -312,13 +405,15 @@ def gain(
 # %% ../../nbs/studies/table.ipynb #fc29ef7d
 def leaves_range(
     net: Network, # any
-    data: Images, # of the kind that it was trained on
-    seeds: int = 10, # seed ids from 0; of a conditional network seed i has class i modulo the number of classes
-) -> tuple[float, float]: # contrast as a multiple of that of the data, share of pixels beyond the range
-    "How far a network's samples (20 steps) go beyond the range of data: their spread, and pixels more than a fortieth of the range outside."
+    data: Images|Dictionary, # of the kind that it was trained on
+    seeds: int = 10, # seed ids from 0, the classes in turn
+) -> tuple[float, float]: # contrast as a multiple of the data's, share of pixels beyond the range
+    "How far a network's samples, of 20 steps, go beyond the range of data."
     x = sample(net, seeds, 20, label=as_labels(net, None, seeds), progress=False)
-    spread = lambda x: x.std((1, 2, 3)).mean().item()
-    return spread(x)/spread(data.x), (x.abs() > 1.05).float().mean().item()
+    def contrast(x): return x.std((1, 2, 3)).mean().item()
+    # more than a fortieth of the range outside
+    beyond = x.abs() > 1.05
+    return contrast(x)/contrast(data.x), beyond.float().mean().item()
 
 # %% ../../nbs/studies/table.ipynb #9b182f92
 def table_report(
@@ -332,17 +427,20 @@ def table_csv(
     rows: dict[str, dict], # row -> record
 ) -> str: # one line for each row, number of network steps, machine and number
     "All medians and intervals, one a line."
-    buf = io.StringIO()
-    write = csv.writer(buf, lineterminator='\n')
-    write.writerow('row network_steps steps machine number median low high published images seeds scales version'.split())
+    text = io.StringIO()
+    write = csv.writer(text, lineterminator='\n')
+    write.writerow(['row', 'network_steps', 'steps', 'machine', 'number', 'median', 'low', 'high',
+                    'published', 'images', 'seeds', 'scales', 'version'])
     for row, r in rows.items():
+        about = [r['candidates_from'], len(r['seeds']), r['scales_from'], r['version']]
         for few in (False, True):
-            s = summary(r, few)
-            for m, numbers in published[row].items():
-                for k in higher_is_better:
-                    write.writerow([row, r['steps'] if few else r['network_steps'], r['steps'], r['machines'][m], k, *(f'{v:.5f}' for v in s[m][k]),
-                                    numbers if k == 'r' and not few else '', r['candidates_from'], len(r['seeds']), r['scales_from'], r['version']])
-    return buf.getvalue()
+            found, network_steps = summary(r, few), r['steps'] if few else r['network_steps']
+            for m, k in product(published[row], higher_is_better):
+                said = published[row][m] if k == 'r' and not few else ''
+                numbers = [f'{v:.5f}' for v in found[m][k]]
+                write.writerow([row, network_steps, r['steps'], r['machines'][m], k, *numbers,
+                                said, *about])
+    return text.getvalue()
 
 # %% ../../nbs/studies/table.ipynb #c1f91137
 def table_files(
@@ -350,12 +448,16 @@ def table_files(
     out: str|Path, # folder
     quick: bool = False, # do the rows come from `quick_table`?
 ) -> list[Path]: # table1.png, table1.csv, table1.json and table1.txt
-    "Write the table; a table1.json with all rows can take the place of the package's studies/table.json."
+    "Write the table; table1.json with all rows can replace the package's studies/table.json."
     out = writable_folder(out)
-    both = dict(rows=rows, quick=read_table(quick=True)) if not quick else dict(rows=read_table(), quick=rows)
-    texts = {'table1.csv': table_csv(rows), 'table1.json': json.dumps(dict(format='creativity-table1/1', **both)) + '\n',
-             'table1.txt': table_report(rows) + '\n'}
-    return write_all(out, {'table1.png': table_figure(rows)} | texts)
+    both = dict(rows=rows, quick=read_table(quick=True))
+    if quick: both = dict(rows=read_table(), quick=rows)
+    return write_all(out, {
+        'table1.png': table_figure(rows),
+        'table1.csv': table_csv(rows),
+        'table1.json': json.dumps(dict(format='creativity-table1/1', **both)) + '\n',
+        'table1.txt': table_report(rows) + '\n',
+    })
 
 # %% ../../nbs/studies/table.ipynb #c7733c72
 def quick_table(
@@ -363,10 +465,14 @@ def quick_table(
     only: Sequence[str]|None = None, # rows; None: all whose network is in the package
     progress: bool = True, # progress bars
 ) -> dict[str, dict]: # row -> record
-    "Four seeds for each network in the package, with dictionaries of 30 images (of 60 where there are no classes)."
+    "Four seeds for each network in the package, with small dictionaries."
     rows, have = {}, calibrated_networks()
     for row in only or [r for r in published if r in have]:
+        # 30 images of the seed's class, or 60 where there are no classes
         n = 300 if row_network(row).num_classes else 60
-        rows[row] = measure(row, n=n, seeds=4, out=out and Path(out)/row, progress=progress)
-        if progress: print(f'{row_title(row)}: r of ELS {summary(rows[row])["ELS"]["r"][0]:.2f}, of IS {summary(rows[row])["IS"]["r"][0]:.2f}', flush=True)
+        folder = None if out is None else Path(out)/row
+        rows[row] = measure(RowJob(row, n=n), 4, folder, progress)
+        if not progress: continue
+        r_els, r_is = (summary(rows[row])[m]['r'][0] for m in ('ELS', 'IS'))
+        print(f'{row_title(row)}: r of ELS {r_els:.2f}, of IS {r_is:.2f}', flush=True)
     return rows

@@ -19,7 +19,7 @@ from ..diffusion import State, sample, samples, seed_noise
 from ..errors import CreativityError
 from ..machines.bounded import Bounded
 from ..machines.widths import calibrated_scales
-from ..machines.windows import BBELSMachine, Machine
+from ..machines.windows import BBELSMachine, ELSMachine, Machine
 from ..metrics import pearson
 
 # %% ../../nbs/studies/tolerance.ipynb #21653ba8
@@ -55,36 +55,42 @@ def needed(
     places: int = 40, # so many windows of the state, at equal steps
 ) -> float: # share of the candidates
     "`needed_share` for a machine that is at a state."
-    k, q = machine.width(state.t), all_windows(state.x, machine.width(state.t))
-    a, sigma = (float(v) for v in (machine.schedule.a(state.t), machine.schedule.sigma(state.t)))
-    return needed_share(all_windows(machine.images, k), q[torch.linspace(0, len(q) - 1, places).long()], a, sigma, tol, machine.shape[0])
+    k = machine.width(state.t)
+    windows, candidates = all_windows(state.x, k), all_windows(machine.images, k)
+    asked = windows[torch.linspace(0, len(windows) - 1, places).long()]
+    a, sigma = float(machine.schedule.a(state.t)), float(machine.schedule.sigma(state.t))
+    return needed_share(candidates, asked, a, sigma, tol, machine.shape[0])
 
 # %% ../../nbs/studies/tolerance.ipynb #4e2152c4
 def follow(
-    machine: Machine, # exact
+    machine: ELSMachine|BBELSMachine, # exact
     noise: Tensor, # [1,C,H,W] start
     steps: int, # of the flow
     tol: float, # allowed error
     places: int = 40, # pixels for `needed_share`
 ) -> dict: # lists over the steps, and how far the two flows end from each other
-    "A flow with a tolerance at every width: what each step looks at, what it must, what it takes; and the exact flow."
+    "A flow with a tolerance, step by step: what it looks at, must and takes; and the exact flow."
     bounded, found = Bounded(machine, tol, widest=machine.shape[1]), []
     for state in samples(bounded, noise, steps):
         if not state.t: break
-        clock = [time.perf_counter()]
-        b = bounded.bounds(state.x, state.t) # groups exist by now
-        clock.append(time.perf_counter())
+        begun = time.perf_counter()
+        # the groups of windows exist by now
+        b = bounded.bounds(state.x, state.t)
+        bounded_at = time.perf_counter()
         machine.denoise(state.x, state.t)
-        clock.append(time.perf_counter())
-        found.append(dict(t=round(float(state.t), 4), k=machine.width(state.t), share=b.share, needed=needed(machine, state, tol, places),
-                          bound=float(b.bound.max()), bounded_s=clock[1] - clock[0], exact_s=clock[2] - clock[1]))
+        exact_at = time.perf_counter()
+        found.append(dict(
+            t=round(float(state.t), 4), k=machine.width(state.t), share=b.share,
+            needed=needed(machine, state, tol, places), bound=float(b.bound.max()),
+            bounded_s=bounded_at - begun, exact_s=exact_at - bounded_at))
     exact = sample(machine, noise, steps)
-    return dict(steps={name: [f[name] for f in found] for name in found[0]}, r=float(pearson(state.x, exact)),
-                largest=float((exact - state.x).abs().max()))
+    return dict(
+        steps={name: [f[name] for f in found] for name in found[0]},
+        r=float(pearson(state.x, exact)), largest=float((exact - state.x).abs().max()))
 
 # %% ../../nbs/studies/tolerance.ipynb #a7c0d755
 def share_of(
-    machine: Machine, # exact
+    machine: ELSMachine|BBELSMachine, # exact
     states: list, # of a flow
     tol: float, # allowed error
 ) -> list[float]: # for each state
@@ -100,16 +106,18 @@ def network_flow(
     tol: float, # allowed error
     seed: int, # of the noise
 ) -> dict: # ready for JSON
-    "A flow with a tolerance, and the share of pairs against tolerance and dictionary at three of its late states."
+    "A flow with a tolerance; at three late states the share of pairs, by tolerance and by size."
     x = load(name.split('-')[0], label=0).x
     def machine_of(n): return BBELSMachine(x[:n], scales=calibrated_scales(name))
     machine, noise = machine_of(images), seed_noise([seed], x.shape[1:])
-    tols, sizes = [.001, .003, .01, .03, .1], [n for n in (25, 50, 100, 200, 400) if n <= min(2*images, len(x))]
+    tols, most = [.001, .003, .01, .03, .1], min(2*images, len(x))
+    sizes = [n for n in (25, 50, 100, 200, 400) if n <= most]
     flow = follow(machine, noise, steps, tol)
     late = [s for s in samples(machine, noise, steps) if round(float(s.t), 4) in (.1, .25, .5)]
-    return dict(scales=machine.scales, flow=flow, times=[round(float(s.t), 4) for s in late], tols=tols,
-                by_tol=[share_of(machine, late, v) for v in tqdm(tols, 'tolerances')], sizes=sizes,
-                by_size=[share_of(machine_of(n), late, tol) for n in tqdm(sizes, 'sizes')])
+    by_tol = [share_of(machine, late, v) for v in tqdm(tols, 'tolerances')]
+    by_size = [share_of(machine_of(n), late, tol) for n in tqdm(sizes, 'sizes')]
+    return dict(scales=machine.scales, flow=flow, times=[round(float(s.t), 4) for s in late],
+                tols=tols, by_tol=by_tol, sizes=sizes, by_size=by_size)
 
 # %% ../../nbs/studies/tolerance.ipynb #1c68c7ab
 def run_study(
@@ -118,8 +126,9 @@ def run_study(
     tol: float = 1e-2, # allowed error of a pixel
     seed: int = 0, # of the noise
 ) -> dict: # ready for JSON
-    "What a tolerance saves: whole flows on Fashion-MNIST and CIFAR-10, and how it depends on tolerance and dictionary."
+    "What a tolerance saves: whole flows on two sets, and how it depends on tolerance and size."
     if not 0 < tol < math.inf: raise CreativityError(f'tol must be positive, got {tol}')
     names = ('fashion_mnist-resnet', 'cifar10-resnet')
     rows = {name: network_flow(name, images, steps, tol, seed) for name in tqdm(names, 'networks')}
-    return dict(images=images, steps=steps, tol=tol, seed=seed, threads=torch.get_num_threads(), networks=rows)
+    return dict(images=images, steps=steps, tol=tol, seed=seed, threads=torch.get_num_threads(),
+                networks=rows)
