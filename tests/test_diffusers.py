@@ -320,11 +320,11 @@ def test_find_network(tmp_path):
 
 @pytest.mark.parametrize(('what', 'error', 'says'), [
     ('mine.py:missing', CreativityError, 'has no function missing'), ('mine.py:number', CreativityError, 'has no function number'),
-    ('mine.py:other', CreativityError, 'must return a denoiser'), ('no.py:net', FileNotFoundError, 'no file'), ('nowhere:net', FileNotFoundError, 'no module or file'),
+    ('mine.py:other', CreativityError, 'must return a denoiser'), ('mine.py:f', CreativityError, 'must take no argument and return'), ('no.py:net', FileNotFoundError, 'no file'), ('nowhere:net', FileNotFoundError, 'no module or file'),
     ('model.pt', CreativityError, 'must be safetensors'), ('empty', FileNotFoundError, 'no scheduler configuration'), ('mnist-vit', FileNotFoundError, 'no network')])
 def test_no_network_is_one_line(tmp_path, what, error, says):
     (tmp_path/'empty').mkdir()
-    (tmp_path/'mine.py').write_text('def other(): return 3\nnumber = 3\n')
+    (tmp_path/'mine.py').write_text('def other(): return 3\ndef f(x, t, label): return x\nnumber = 3\n')
     place = what if what.startswith(('nowhere', 'mnist')) else str(tmp_path/what)
     with pytest.raises(error, match=says) as e: find_network(place)
     assert one_line(e)

@@ -11,8 +11,16 @@ from test_oracle import SHARED, STORED, cases, needs_shared
 
 from creativity.data.images import Images
 from creativity.data.store import TensorStore
-from creativity.diffusion import CosineSchedule, released_scales, seed_noise
+from creativity.diffusion import (
+    BetaSchedule,
+    CosineSchedule,
+    Schedule,
+    StepSchedule,
+    released_scales,
+    seed_noise,
+)
 from creativity.errors import CreativityError
+from creativity.machines.rivals import WienerMachine
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.widths import calibrated_scales, published_scales, scale_at
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
@@ -419,3 +427,33 @@ assert meter.rise <= budget, (meter.rise, budget)
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_memory_stays_within_the_budget(backend):
     subprocess.run([sys.executable, '-c', MEMORY, str(48*2**20), backend], check=True, timeout=300)
+
+
+# Forward processes
+
+def test_a_machine_checks_its_schedule():
+    "As from_noise does: a curve with a² + σ² ≠ 1 would be sampled wrongly without a word."
+    class Straight(Schedule):
+        def a(self, t): return 1 - t
+        def sigma(self, t): return t
+    x = torch.zeros(2, 1, 4, 4)
+    for kind in (LSMachine, ISMachine, WienerMachine):
+        with pytest.raises(CreativityError, match='must keep a'): kind(x, schedule=Straight())
+        for bad in ('cosine', (1, 2), Straight):
+            with pytest.raises(CreativityError): kind(x, schedule=bad)
+    bars = torch.linspace(.99, .01, 10)
+    assert LSMachine(x, schedule=bars).schedule == StepSchedule(bars)
+
+
+def test_named_widths_belong_to_noise_levels():
+    "A name means the widths of the same noise, whatever the machine's forward process; a list is taken as it is."
+    x, ddpm = torch.zeros(2, 1, 32, 32), BetaSchedule()
+    mine = BBELSMachine(x, schedule=ddpm, scales='fashion_mnist-resnet')
+    theirs = BBELSMachine(x, scales='fashion_mnist-resnet')
+    for i in range(1, 21):
+        t = torch.tensor(i/20)
+        same = SCHEDULE.time(ddpm.sigma(t)/ddpm.a(t))
+        assert mine.width(i/20) == theirs.width(float(same))
+    assert mine.scales != theirs.scales == calibrated_scales('fashion_mnist-resnet')
+    assert BBELSMachine(x, schedule=ddpm, scales=theirs.scales).scales == theirs.scales
+    assert theirs.with_scales('fashion_mnist-unet').scales == calibrated_scales('fashion_mnist-unet')

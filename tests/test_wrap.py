@@ -397,3 +397,14 @@ def test_wrapper_wants_a_function_and_a_schedule():
 def test_model_must_answer_with_real_numbers():
     for dtype in (torch.complex64, torch.int64):
         with pytest.raises(ValueError, match='real numbers'): from_noise(lambda x, t, label, dtype=dtype: x.to(dtype), S).denoise(seed_noise(range(2), SHAPE), .5)
+
+
+def test_steps_without_an_index_are_warned_of():
+    "A network of DDPM's steps that is told t in [0,1] answers nonsense in silence."
+    bars = torch.linspace(.99, .01, 10)
+    with pytest.warns(UserWarning, match="to_time='index'"): from_noise(lambda x, t, label: x, bars)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        from_noise(lambda x, t, label: x, bars, to_time='index')
+        from_noise(lambda x, t, label: x, bars, to_time=lambda t: t)
+        from_edm(lambda z, s, label: z, bars)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from creativity.data.disk import Dictionary
     from creativity.data.images import Images
-    from creativity.diffusion import Denoiser
+    from creativity.diffusion import Denoiser, Schedule
     from creativity.machines.windows import Machine
 
 # %% ../../nbs/library/app/cli.ipynb #8a502885
@@ -133,11 +133,12 @@ def chosen_widths(
 
     Those that we calibrated on the network of that name, else those published for it, else the
     same of the fallback."""
+    from creativity.diffusion import CosineSchedule
     from creativity.machines.widths import named_scales, read_widths, scales_file
     if k is not None and scales is not None:
         raise CreativityError('--k and --scales both give the widths: leave one of them out')
     if k is not None: return k, ''
-    if scales is not None: return read_widths(scales), ''
+    if scales is not None: return read_widths(scales, CosineSchedule()), ''
     whose = name or fallback
     try: widths = named_scales(whose)
     except CreativityError: widths, whose = named_scales(fallback), fallback
@@ -670,11 +671,12 @@ def is_subset(
 # %% ../../nbs/library/app/cli.ipynb #65c163cd
 def network_scales(
     network: str, # as for `--network`
+    schedule: 'Schedule', # the network's
     scales: str|None = None, # as for `--scales`
 ) -> tuple[int|list[int], str]: # lowest noise first; a line that says so if they were chosen
     "The widths that were asked for, else those calibrated on the network, else published ones."
     from creativity.machines import widths as known
-    if scales: return known.read_widths(scales), ''
+    if scales: return known.read_widths(scales, schedule), ''
     name = network_name(network)
     if known.scales_file(network).exists():
         widths, how = known.calibrated_scales(network), f'calibrated on {name}'
@@ -683,8 +685,9 @@ def network_scales(
         except CreativityError:
             there = f' --out {Path(network).parent}' if network.endswith('.safetensors') else ''
             advice = f'creativity calibrate --network {network}{there}'
-            raise CreativityError(f'no widths are calibrated or published for {network}: '
-                                  f'give --scales, or run {advice}') from None
+            raise CreativityError(f'no widths are calibrated or published for {network}: give '
+                                  f'--scales (widths, a name, or a file of calibrate), or run '
+                                  f'{advice}') from None
     said = ','.join(map(str, widths))
     return widths, f'window widths {said}: {how}; --scales chooses others'
 
@@ -734,7 +737,7 @@ def run_compare(
     matplotlib.use('agg')
     kinds = [machine_named(w.strip()) for w in machines.split(',')]
     net = read_network(network, device)
-    widths, note = network_scales(network, scales)
+    widths, note = network_scales(network, net.schedule, scales)
     of_class, d = read_label(net, label), machine_images(net, data, size, n, full)
     check_room(seeds*(1 + len(kinds)), net.shape)
     x, y, made = d.x.to(net.device), labels_for(net, d), {}

@@ -208,7 +208,8 @@ def choose(
     keep = np.arange(total) if label is None or labels is None else np.flatnonzero(labels == label)
     if n is None: return keep
     if not isinstance(n, int|np.integer) or not 1 <= n <= len(keep):
-        raise CreativityError(f'n={n} images cannot be taken: there are {len(keep)}')
+        of_class = '' if label is None or labels is None else ' of this class'
+        raise CreativityError(f'n={n} images cannot be taken: there are {len(keep)}{of_class}')
     return interleave(labels)[:n] if label is None and labels is not None else keep[:n]
 
 # %% ../../nbs/library/data/images.ipynb #766dbb26

@@ -21,7 +21,7 @@ import torch
 from ..data.find import load
 from ..data.images import Images, whole_labels
 from ..data.store import Store, TensorStore
-from ..diffusion import CosineSchedule, Denoiser, Schedule, check_input
+from ..diffusion import CosineSchedule, Denoiser, Schedule, as_schedule, check_input
 from ..engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
 from ..engine.second import Known, Second, give_left, second, too_coarse
 from ..engine.stream import needs_float64, stream
@@ -273,9 +273,9 @@ class Machine(Denoiser):
     def __init__(self,
         images: Data, # [N,C,H,W] training images; or Images, a dictionary, a path, the name of a set
         labels: Tensor|None = None, # [N] int64 their classes, for `label=`; only with a tensor
-        schedule: Schedule|None = None, # the paper's cosine by default
-        scales: Scales|None = None, # window widths: one, a list (lowest noise first), a function t -> width, a name
-        range: tuple[float, float]|None = (-1, 1), # what images must keep to; None: anything, as latents
+        schedule: Schedule|Tensor|None = None, # the paper's cosine by default; see `as_schedule`
+        scales: Scales|Path|None = None, # one width, a list (lowest noise first), t -> width, a name
+        range: tuple[float, float]|None = (-1, 1), # what images must keep to; None: anything (latents)
         max_bytes: int|None = None, # memory budget beyond the images; by default from what is free
         backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
         device: str|torch.device|None = None, # where the sums are made; by default where the images lie
@@ -284,7 +284,8 @@ class Machine(Denoiser):
             raise CreativityError(f"backend must be 'torch' or 'compiled', got {backend!r}")
         if max_bytes is not None and max_bytes < 1: raise CreativityError(f'max_bytes must be positive, got {max_bytes}')
         self.store = as_store(images, labels, range, device)
-        self.schedule, self.shape = schedule or CosineSchedule(), tuple(self.store.shape[1:])
+        self.schedule = CosineSchedule() if schedule is None else as_schedule(schedule)
+        self.shape = tuple(self.store.shape[1:])
         self.device = torch.empty(0, device=device or self.store.device).device # with its index
         self.range, self.max_bytes, self.backend = range, max_bytes, backend
         self.scales = self.check_scales(scales)
@@ -320,7 +321,7 @@ class Machine(Denoiser):
     def check_scales(self, scales):
         "Window widths in plain Python, each of them checked."
         if scales is not None and not self.windowed: self._refuse_width('scales=')
-        widths = check_scales(scales)
+        widths = check_scales(scales, self.schedule)
         if isinstance(widths, int): return self.check_width(widths)
         return [self.check_width(k) for k in widths] if isinstance(widths, list) else widths
 

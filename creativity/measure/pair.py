@@ -144,8 +144,8 @@ def check_together(
             raise CreativityError(f'{name} makes images of shape {tuple(d.shape)}, '
                                   f'the {first} {tuple(shape)}')
         if not _same_schedule(d.schedule, truth.schedule):
-            raise CreativityError(f'{name} has the schedule {d.schedule}, '
-                                  f'the {first} {truth.schedule}')
+            raise CreativityError(f'{name} has the schedule {d.schedule}, the {first} '
+                                  f'{truth.schedule}: make it with schedule={first}.schedule')
     return tuple(shape)
 
 # %% ../../nbs/library/measure/pair.ipynb #ad45066e

@@ -9,6 +9,7 @@ __all__ = ['from_diffusers']
 import copy
 import importlib
 import importlib.util
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -316,6 +317,10 @@ def _from_python(what, device):
             raise FileNotFoundError(f'no module or file {place!r}') from None
     make = getattr(module, name, None)
     if not callable(make): raise CreativityError(f'{place} has no function {name}()')
+    try: inspect.signature(make).bind()
+    except TypeError:
+        raise CreativityError(f'{what} must take no argument and return a denoiser, as in '
+                              f'def {name}(): return from_noise(f, schedule)') from None
     net = make()
     if not isinstance(net, Denoiser):
         raise CreativityError(f'{what} must return a denoiser (see from_noise), '

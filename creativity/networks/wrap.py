@@ -23,6 +23,7 @@ from creativity.diffusion import (
     EDMSchedule,
     FlowSchedule,
     Schedule,
+    StepSchedule,
     Times,
     add_noise,
     as_schedule,
@@ -184,7 +185,12 @@ class Model(Denoiser):
         self.num_classes = len(classes) if named else classes
 
     def _check_time(self):
-        if self.to_time is None or callable(self.to_time): return
+        if self.to_time is None:
+            if isinstance(self.schedule, StepSchedule) and not kinds[self.predicts].time:
+                warnings.warn('f is told t in [0,1], though its schedule is a list of steps: '
+                              "to_time='index' tells it the step, from 0", stacklevel=5)
+            return
+        if callable(self.to_time): return
         if self.to_time != 'index':
             raise CreativityError("to_time must be 'index', a function, or None, "
                                   f'got {self.to_time!r}')
@@ -284,7 +290,12 @@ def from_noise(
     clip: bool|tuple|str|Clip = False, # False, True, (lo, hi), 'dynamic': keeps x̂₀ in range
     **kwargs, # shape, classes, to_time, device, images: as for `Model`
 ) -> Model: # a denoiser
-    "A model that predicts the noise, as a denoiser. f's t is ours, in [0,1], but for `to_time`."
+    """A model that predicts the noise, as a denoiser.
+
+    `f(x [B,C,H,W], t [B], label [B] or None)` returns [B,C,H,W]. Its t is in [0,1]. A network that
+    was trained on steps: `from_noise(f, alphas_cumprod, to_time='index', …)` tells it 0 to N−1;
+    give machines `schedule=net.schedule`.
+    """
     return Model(f, schedule, 'noise', clip=clip, **kwargs)
 
 # %% ../../nbs/library/networks/wrap.ipynb #6432bdbd
@@ -333,7 +344,7 @@ def from_edm(
     **kwargs, # shape, classes, to_time (a function of s), device, images: as for `Model`
 ) -> Model: # a denoiser
     "A denoiser in the form of Karras et al. (2022), preconditioning included, as one of ours."
-    return Model(D, schedule or EDMSchedule(), 'edm', clip=clip, **kwargs)
+    return Model(D, EDMSchedule() if schedule is None else schedule, 'edm', clip=clip, **kwargs)
 
 # %% ../../nbs/library/networks/wrap.ipynb #c83b6c59
 @delegates(Model, but=['predicts'])
@@ -346,7 +357,8 @@ def from_flow(
 ) -> Model: # a denoiser
     "A flow-matching or rectified-flow model, as a denoiser."
     predicts = 'reversed flow' if reverse else 'flow'
-    return Model(u, schedule or FlowSchedule(), predicts, clip=clip, **kwargs)
+    schedule = FlowSchedule() if schedule is None else schedule
+    return Model(u, schedule, predicts, clip=clip, **kwargs)
 
 # %% ../../nbs/library/networks/wrap.ipynb #504444c0
 @dataclass
