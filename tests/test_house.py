@@ -410,7 +410,7 @@ def wheel(tmp_path_factory):
 
 
 def test_wheel_holds_everything(wheel):
-    assert wheel.stat().st_size <= 20e6
+    assert wheel.stat().st_size <= 21e6          # of which the page and the stored studies are one
     with zipfile.ZipFile(wheel) as z: names = set(z.namelist())
     files = [p for p in (ROOT/'creativity').rglob('*') if p.is_file() and '__pycache__' not in p.parts]
     assert {str(p.relative_to(ROOT)) for p in files} <= names
