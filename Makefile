@@ -7,6 +7,7 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/browser
+TRITON := .cache/triton
 WHEEL := .cache/wheel
 SITE := _docs/.checked
 STAGES := sync lint readme fresh docs pytest
@@ -14,7 +15,7 @@ STAGES := sync lint readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow browser-tools browser explorer page test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow test-triton browser-tools browser explorer page test-browser serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +73,15 @@ pytest: $(STAMP) ## the tests; ARGS are handed to pytest
 notebooks: export OMP_NUM_THREADS = 1
 notebooks: $(STAMP) ## nbdev_test: the cells that `fresh` runs, without a look at what they print
 	@$(BIN)/nbdev_test --n_workers $(JOBS) --timing
+
+$(TRITON)/.installed:
+	@# 1 GB, so it has a folder of its own; CUDA builds of torch bring it along
+	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(TRITON) triton==3.9.0 && touch $@
+
+test-triton: $(STAMP) ## the kernel for GPUs against the oracle, interpreted on the CPU, and compiled for two GPUs; skipped without Triton
+	@if $(MAKE) --no-print-directory $(TRITON)/.installed; then \
+	  PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/test_flash.py; \
+	else echo '== triton: skipped, the reason is above'; fi
 
 slow: $(STAMP) ## the tests and notebook cells marked slow, which the others leave out
 	@$(BIN)/python -m pytest -m slow

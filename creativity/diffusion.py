@@ -30,6 +30,8 @@ def as_time(
     t: float|Tensor, # times in [0,1]
 ) -> Tensor: # float64, the shape of `t`
     "The time `t` as a float64 tensor; an error of one line outside [0,1]."
+    # there is no float64 on Apple's GPUs
+    if isinstance(t, Tensor) and t.device.type == 'mps': t = t.cpu()
     try: t = torch.as_tensor(t, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise CreativityError(f't must be a number or a tensor of numbers, got {t!r}') from None
@@ -452,7 +454,7 @@ def class_number(
 def _check_label(label, x):
     "A label as an int, int64 [B] or None; an error of one line if it is none."
     if label is None: return None
-    try: label = torch.as_tensor(label, device=x.device)
+    try: label = torch.as_tensor(label)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise CreativityError(f'label must be a whole number, got {label!r}') from None
     if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool:
@@ -460,7 +462,7 @@ def _check_label(label, x):
     if label.shape not in ((), (len(x),)):
         raise CreativityError(f'label must be one number or one for each of the {len(x)} images, '
                               f'got shape {tuple(label.shape)}')
-    return label.long() if label.ndim else int(label)
+    return label.long().to(x.device) if label.ndim else int(label)
 
 # %% ../nbs/library/diffusion.ipynb #8dea8e66
 def check_input(

@@ -165,7 +165,7 @@ class TensorStore(Store):
 
     def numbers(self, first, end): return self.order[first:end]
 
-    def positions(self, numbers): return self.order.argsort()[numbers]
+    def positions(self, numbers): return self.order.argsort()[numbers.to(self.device)]
 
     def take(self, numbers): return self.tensor[self.positions(numbers)]
 

@@ -18,19 +18,24 @@ import psutil
 import torch
 from torch import Tensor
 
+from creativity.engine.flash import (
+    CHANNELS,
+    KEYS,
+    STEP,
+    WIDE,
+    attend_fused,
+    attend_products,
+    can_fuse,
+    flash_sums,
+    fusing_pays,
+    layouts,
+)
 from .lanes import LANES
 from .margins import TOGETHER, Share, clip_plan, split_work
 from .plan import Plan, box_sum, pad
-from .sums import SoftmaxSums, sums_torch, sums_whole
+from .sums import SoftmaxSums, exact, home, log2_factor, sums_torch, sums_whole
 from .sweep import SHIFT, Sizes, scratch_size, sweep, sweep_whole
 from ..errors import CreativityError
-
-# %% ../../nbs/library/engine/stream.ipynb #8657d125
-def log2_factor(
-    sigma: float, # noise level
-) -> float: # factor for images and query
-    "With this factor, a squared distance is minus the logarithm to base 2 of a weight."
-    return math.sqrt(math.log2(math.e)/2)/sigma
 
 # %% ../../nbs/library/engine/stream.ipynb #10245122
 class Loop:
@@ -242,6 +247,64 @@ def stream_torch(
             total.merge_(sums_torch(x[b], images[s], plan, a[b], sigma[b], stats, s.start))
     return totals
 
+# %% ../../nbs/library/engine/stream.ipynb #bbbcc9c1
+def flash_bytes(
+    plan: Plan, # which windows are compared
+    C: int, # channels
+    B: int, # queries together
+    fused: bool, # by the kernel?
+) -> tuple[int, int]: # for the queries, for each image
+    "Memory that tiles of products take."
+    found, (H, W), numbers = layouts(plan, B, torch.device('cpu')), plan.shape, C*plan.k**2 + STEP
+    rows = sum(len(layout.pixels) for layout in found)
+    queries = 4*numbers*(4*B*H*W + max(len(layout.pixels) for layout in found))
+    if fused: return queries, 4*(5*C*H*W + 2*rows*(WIDE + 4)*found[0].places//KEYS//64)
+    most = max(end - first for layout in found for first, end, _ in layout.spans)
+    return queries, 4*found[0].places*(4*numbers + 6*most) + 20*C*H*W
+
+# %% ../../nbs/library/engine/stream.ipynb #dbdf750e
+def seeds_together(
+    plan: Plan, # which windows are compared
+    x: Tensor, # [B,C,H,W] queries
+    fused: bool, # by the kernel?
+    max_bytes: int, # memory budget
+) -> int: # 0: not even one
+    "How many queries can share the keys within the budget."
+    n = min(len(x), 64)
+    while n and sum(flash_bytes(plan, x.shape[1], n, fused)) > max_bytes: n //= 2
+    return n
+
+# %% ../../nbs/library/engine/stream.ipynb #6f202ad8
+def stream_flash(
+    x: Tensor, # [B,C,H,W] query images, float32
+    images: Tensor, # [N,C,H,W] training images
+    plan: Plan, # which windows are compared
+    a: list[float], # signal level of each query
+    sigma: list[float], # noise level of each query
+    stats: bool, # also the sums behind entropy, and the best candidate
+    max_bytes: int, # memory budget
+    fused: bool, # by the kernel, or by PyTorch's products
+) -> list[SoftmaxSums]: # one for each query
+    "The sums of every query, by `flash_sums`; several queries share the keys."
+    (N, C, H, W), totals = images.shape, [SoftmaxSums.empty(*q.shape, x.device) for q in x]
+    n, squares = seeds_together(plan, x, fused, max_bytes), torch.zeros(len(x), *x.shape[2:])
+    squares = exact(squares.to(x.device))
+    queries, each = flash_bytes(plan, C, n, fused)
+    for first in range(0, len(x), n):
+        b, most = slice(first, first + n), 16384 if fused else max(1, 2**16//(H*W))
+        for s in tiles(N, each, max_bytes - queries, most):
+            attend = attend_fused if fused else attend_products
+            found, cancelled = flash_sums(x[b], images[s], plan, a[b], sigma[b], stats, s.start, attend)
+            for mine, one in zip(totals[b], found, strict=True): mine.merge_(one)
+            torch.maximum(squares[b], cancelled, out=squares[b])
+    if fused: return totals
+    # the kernel looks again by itself; here a query is computed again, by shifts
+    doubtful = (squares > 2*torch.stack([p.top.abs() for p in totals])).flatten(1).any(1).tolist()
+    for i in (i for i, doubt in enumerate(doubtful) if doubt):
+        one = slice(i, i + 1)
+        totals[one] = stream_torch(x[one], images, plan, a[one], sigma[one], stats, max_bytes)
+    return totals
+
 # %% ../../nbs/library/engine/stream.ipynb #02b203b6
 def loop_bytes(
     plan: Plan, # which windows are compared
@@ -288,8 +351,9 @@ def stream_whole(
 ) -> list[SoftmaxSums]: # one for each query
     "The sums of every query: IS in compiled loops where they can run, otherwise tile after tile."
     (N, C, H, W), threads = images.shape, torch.get_num_threads()
+    x, images = (v.detach().to(home(v.device)) for v in (x, images))
     fast = sums is sums_whole and backend != 'torch' and x.device.type == 'cpu'
-    run, images, x = (sums_whole_compiled if fast else sums), images.detach(), x.detach()
+    run = sums_whole_compiled if fast else sums
     if fast: images = images.contiguous()
     parts = list(tiles(N, 1, N, -(-N//threads)) if fast else tiles(N, 8*H*W*(6*C + 6), max_bytes, 1024))
     def whole(q, signal, noise):
@@ -327,7 +391,7 @@ def needs_float64(
     limit: float = 4e-5, # how far rounding may move a posterior mean in the common case; at worst it is twice that
 ) -> bool: # might it have moved one further?
     "Rounding changes a logit in proportion to its size; that matters where candidates are close rivals."
-    size, z, (k, C) = p.top.abs(), p.z.clamp(min=1), (plan.k, len(x))
+    size, z, (k, C), x = p.top.abs(), p.z.clamp(min=1), (plan.k, len(x)), x.to(p.z.device)
     # the second term comes from rounding query and images, before any difference
     chance = 1.2e-7*size + 6e-8*size.sqrt()/sigma
     systematic = 6e-8*(size*(k + C + 3) + size.sqrt()*math.sqrt(C)*k/sigma)
@@ -359,7 +423,7 @@ def can_compile(
     need: int|None = None, # bytes that the loops take; by default what a sweep takes
 ) -> bool:
     "Can the compiled loops run? If only the budget forbids it, a warning says so, once."
-    if backend == 'torch': return False
+    if backend not in (None, 'compiled'): return False
     need = need or loop_bytes(plan, x.shape[1], x.dtype)
     if x.device.type == 'cpu' and need <= max_bytes: return True
     wants = f'the compiled loops need a CPU and max_bytes of at least {need}, got {max_bytes} on {x.device}'
@@ -368,6 +432,34 @@ def can_compile(
     return False
 
 # %% ../../nbs/library/engine/stream.ipynb #9cabf1d1
+BACKENDS = ('compiled', 'torch', 'flash', 'products') # loops, shifts, the fused kernel, PyTorch's products
+
+def chosen_backend(
+    backend: str|None, # what the caller asks for
+) -> str|None:
+    "The same, or what CREATIVITY_BACKEND says; CreativityError if there is no such thing."
+    backend = backend or os.environ.get('CREATIVITY_BACKEND') or None
+    if backend in (None, *BACKENDS): return backend
+    raise CreativityError(f'backend must be {", ".join(map(repr, BACKENDS))}, got {backend!r}')
+
+def flash_way(
+    plan: Plan, # which windows are compared
+    x: Tensor, # [B,C,H,W] queries
+    N: int, # training images
+    max_bytes: int, # memory budget
+    backend: str|None, # 'flash' or 'products' force it
+) -> bool|None: # by the kernel (True), by PyTorch's products (False), or not at all (None)
+    "Are the sums made from tiles of products?"
+    (B, C, _, _), fuses = x.shape, can_fuse(x.device)
+    if backend == 'flash' and not fuses:
+        raise CreativityError(f'flash needs Triton and a CUDA device, got {x.device}')
+    asked, fused = backend in ('flash', 'products'), fuses and backend != 'products'
+    if asked and C > CHANNELS: raise CreativityError(f'{backend} takes up to {CHANNELS} channels, got {C}')
+    fits = x.dtype == torch.float32 and C <= CHANNELS and seeds_together(plan, x, fused, max_bytes) > 0
+    if not fits or backend in ('compiled', 'torch'): return None
+    return fused if asked or (x.device.type != 'cpu' and fusing_pays(plan, C, N, B)) else None
+
+# %% ../../nbs/library/engine/stream.ipynb #7a8f16c4
 def run_stream(
     x: Tensor, # [B,C,H,W] query images; their dtype is the precision
     images: Tensor, # [N,C,H,W] training images
@@ -376,9 +468,11 @@ def run_stream(
     sigma: list[float], # noise level of each query, not 0
     stats: bool, # also the sums behind entropy, and the best candidate
     max_bytes: int, # memory budget
-    backend: str|None, # 'torch' or 'compiled'; None: the faster one that can run
+    backend: str|None, # one of `BACKENDS`; None: the fastest that can run
 ) -> list[SoftmaxSums]: # one for each query
     "One pass in the precision of x."
+    fused = flash_way(plan, x, len(images), max_bytes, backend)
+    if fused is not None: return stream_flash(x, images, plan, a, sigma, stats, max_bytes, fused)
     if can_compile(plan, x, max_bytes, backend): return stream_compiled(x, images, plan, a, sigma, stats)
     return stream_torch(x, images, plan, a, sigma, stats, max_bytes)
 
@@ -391,12 +485,13 @@ def stream(
     sigma: list[float], # noise level of each query, not 0
     stats: bool = False, # also the sums behind entropy, and the best candidate
     max_bytes: int|None = None, # memory budget; by default from what is free
-    backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
+    backend: str|None = None, # one of `BACKENDS`; by default the fastest that can run
     judge: bool = True, # False: never again in float64; a part of a dictionary does not know its rivals
 ) -> list[SoftmaxSums]: # one for each query
     """The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where float32 would not
     do. An error at once if the budget is too small for either."""
     x, images, max_bytes = x.detach(), images.detach(), max_bytes or free_bytes(x.device)
+    backend = chosen_backend(backend)
     # a query may have to be computed again: what that takes is asked for before any work
     list(tiles(1, image_bytes(plan, x.shape[1], torch.float64), max_bytes, 1))
     # no settings of the program around it change the sums
@@ -405,8 +500,8 @@ def stream(
         if x.dtype == torch.float64 or not judge: return totals
         for b, (q, level) in enumerate(zip(x, sigma, strict=True)):
             if not needs_float64(totals[b], level, q, plan): continue
-            again, = run_stream(q[None].double(), images, plan, a[b:b + 1], [level], stats, max_bytes,
-                                None if backend == 'compiled' else backend)
+            again, = run_stream(exact(q)[None], images.to(home(x.device)), plan, a[b:b + 1], [level], stats,
+                                max_bytes, 'torch' if backend == 'torch' else None)
             totals[b] = again
     return totals
 

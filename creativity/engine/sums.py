@@ -15,6 +15,19 @@ from torch import Tensor
 from .plan import Plan, box_sum, pad
 
 # %% ../../nbs/library/engine/sums.ipynb #897d8501
+def home(
+    device: torch.device|str, # where images or queries lie
+) -> torch.device:
+    "Where float64 numbers about them are kept: there, or on the CPU where a device, as Apple's, has none."
+    return torch.device('cpu' if torch.device(device).type == 'mps' else device)
+
+def exact(
+    v: Tensor, # on any device
+) -> Tensor: # at its `home`
+    "The same numbers in float64."
+    return v.to(home(v.device)).double()
+
+# %% ../../nbs/library/engine/sums.ipynb #003d473d
 @dataclass
 class SoftmaxSums:
     "Softmax-weighted sums over some of the candidates, all float64; `w = exp(logit − top)`."
@@ -30,7 +43,7 @@ class SoftmaxSums:
     @classmethod
     def empty(cls, C, H, W, device='cpu'):
         "No candidates yet."
-        zero = lambda *s: torch.zeros(s, dtype=torch.float64, device=device)
+        zero = lambda *s: exact(torch.zeros(s, device=device))
         return cls(zero(H, W) - 1e300, zero(H, W), zero(C, H, W), zero(H, W), zero(H, W), zero(2, H, W).long())
 
     def part(self, rows: slice, cols: slice):
@@ -50,7 +63,7 @@ class SoftmaxSums:
         self.top.copy_(top)
         return self
 
-# %% ../../nbs/library/engine/sums.ipynb #003d473d
+# %% ../../nbs/library/engine/sums.ipynb #400a12ba
 def partial_sums(
     logits: Tensor, # [h,w,n], overwritten
     centres: Tensor, # [C,h,w,n] candidates' values
@@ -63,14 +76,20 @@ def partial_sums(
     # weights below 1e-34 of the largest need no denormal numbers
     logw = logits.sub_(top[..., None]).clamp_(min=-80)
     w = logw.exp()
-    double = lambda v: v.double()
-    s1, s2 = (torch.zeros_like(top).double(),)*2
-    if stats: s1, s2 = double((w*logw).sum(-1)), double((w*w).sum(-1))
+    s1, s2 = (torch.zeros_like(top),)*2
+    if stats: s1, s2 = (w*logw).sum(-1), (w*w).sum(-1)
     if stats: best = torch.stack([best + image, torch.full_like(best, shift)])
     else: best = torch.zeros(2, *top.shape, dtype=torch.int64, device=top.device)
     # no matrix product: the program around it may allow these fewer bits
-    num = torch.stack([double((w*c).sum(-1)) for c in centres]) if len(centres) else double(centres.sum(-1))
-    return SoftmaxSums(double(top), double(w.sum(-1)), num, s1, s2, best)
+    num = torch.stack([(w*c).sum(-1) for c in centres]) if len(centres) else centres.sum(-1)
+    return SoftmaxSums(*map(exact, (top, w.sum(-1), num, s1, s2)), best.to(home(top.device)))
+
+# %% ../../nbs/library/engine/sums.ipynb #89047729
+def log2_factor(
+    sigma: float, # noise level
+) -> float: # factor for images and query
+    "With this factor, a squared distance is minus the logarithm to base 2 of a weight."
+    return math.sqrt(math.log2(math.e)/2)/sigma
 
 # %% ../../nbs/library/engine/sums.ipynb #a6412dea
 def shift_logits(
@@ -118,8 +137,8 @@ def sums_whole(
     first: int, # index of the first image
 ) -> SoftmaxSums: # [1,1] and num [C,H,W]: one belief for all pixels
     "IS: the window is the whole image; float64."
-    images = images.double()
-    logits = -((x.double() - a*images)**2).sum((1, 2, 3))/(2*sigma**2)
+    images = exact(images)
+    logits = -((exact(x) - a*images)**2).sum((1, 2, 3))/(2*sigma**2)
     p = partial_sums(logits[None, None], images.flatten(1).T[:, None, None], first, 0, stats)
     p.num = p.num.reshape(x.shape)
     return p
@@ -150,7 +169,7 @@ def sums_translated(
     first: int, # index of the first image
 ) -> SoftmaxSums: # [1,1] and num [C,H,W]: one belief for all pixels; shift u·W+v moves an image by (u,v)
     "ES: the window is the whole image, the candidates are all translations; both sums are convolutions, by FFT in float64."
-    x, images, (H, W) = x.double(), images.double(), x.shape[1:]
+    x, images, (H, W) = exact(x), exact(images), x.shape[1:]
     logits = translated_logits(x, images, a, sigma).flatten()
     p = partial_sums(logits[None, None].clone(), images.new_zeros(0, 1, 1, len(logits)), 0, 0, stats)
     w = (logits - p.top[0, 0]).clamp(min=-80).exp().reshape(-1, H, W)

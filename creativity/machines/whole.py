@@ -49,7 +49,7 @@ class WholeMachine(Machine):
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
         # as many images at a time as the products of one query take
         for images, _ in self.store.slices(found.label, (self.max_bytes or 2**28)//32):
-            total += belief.pulled(images.to(self.device).double(), g.double())
+            total += belief.pulled(images.to(x.device).double(), g.double())
         return self.store.gather(total).sum(0)*(a/sigma**2)
 
     def variance_one(self, x, found, a, sigma):
@@ -57,7 +57,7 @@ class WholeMachine(Machine):
         belief = Whole(x.double(), a, sigma, found.sums, type(self).candidates is sums_translated)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
         for images, _ in self.store.slices(found.label, (self.max_bytes or 2**28)//32):
-            total += belief.squares(images.to(self.device).double())
+            total += belief.squares(images.to(x.device).double())
         return self.store.gather(total).sum(0)
 
     def read(self, found):

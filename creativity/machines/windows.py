@@ -24,8 +24,8 @@ from ..data.store import Store, TensorStore
 from ..diffusion import CosineSchedule, Denoiser, Schedule, as_schedule, check_input
 from ..engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
 from ..engine.second import Known, Second, give_left, second, too_coarse
-from ..engine.stream import needs_float64, stream
-from ..engine.sums import SoftmaxSums, partial_sums
+from ..engine.stream import chosen_backend, needs_float64, stream
+from ..engine.sums import SoftmaxSums, exact, home, partial_sums
 from ..errors import CreativityError
 from torch import Tensor
 
@@ -199,12 +199,12 @@ class Query:
         "Posterior mean [B,C,H,W]; with `stats` what was found is kept."
         found = self.machine.query_sums(x, self.t, self.label, self.k, stats)
         if stats: self.found = found
-        return torch.stack([f.sums.num/f.sums.z for f in found]).to(x.dtype)
+        return torch.stack([f.sums.num/f.sums.z for f in found]).to(x.device, x.dtype)
 
     def gradient(self, g, x):
         "Of ⟨g, mean⟩ by x [B,C,H,W]."
         if self.found is None or len(self.found) != len(x): self.mean(x, True)
-        return self.machine.pull(g, x, self.t, self.label, self.found).to(x.dtype)
+        return self.machine.pull(g, x, self.t, self.label, self.found).to(x.device, x.dtype)
 
 # %% ../../nbs/library/machines/windows.ipynb #91d23b60
 def _differentiates(x):
@@ -277,11 +277,10 @@ class Machine(Denoiser):
         scales: Scales|Path|None = None, # one width, a list (lowest noise first), t -> width, a name
         range: tuple[float, float]|None = (-1, 1), # what images must keep to; None: anything (latents)
         max_bytes: int|None = None, # memory budget beyond the images; by default from what is free
-        backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
+        backend: str|None = None, # of the engine; by default the fastest that can run
         device: str|torch.device|None = None, # where the sums are made; by default where the images lie
     ):
-        if backend not in (None, 'torch', 'compiled'):
-            raise CreativityError(f"backend must be 'torch' or 'compiled', got {backend!r}")
+        chosen_backend(backend)
         if max_bytes is not None and max_bytes < 1: raise CreativityError(f'max_bytes must be positive, got {max_bytes}')
         self.store = as_store(images, labels, range, device)
         self.schedule = CosineSchedule() if schedule is None else as_schedule(schedule)
@@ -382,7 +381,7 @@ class Machine(Denoiser):
         "The `SoftmaxSums` of each query over a class, wherever its images lie; `best` names image numbers."
         found = [self.empty(q) for q in x]
         for images, numbers in self.store.slices(label, (self.max_bytes or 2**28)//4):
-            for mine, p in zip(found, self.sums(x, images.to(self.device), k, a, sigma, stats), strict=True):
+            for mine, p in zip(found, self.sums(x, images.to(x.device), k, a, sigma, stats), strict=True):
                 if stats: p.best[0] = numbers.to(p.best.device)[p.best[0]]
                 mine.merge_(p)
         return self.store.merge(found, stats)
@@ -394,7 +393,9 @@ class Machine(Denoiser):
         a, sigma = self.levels(t, len(x))
         out = [None]*len(x)
         for rows, c, width in self.groups(t, labels, k):
-            found = self.class_sums(x[rows], c, width, [a[b] for b in rows], [sigma[b] for b in rows], stats)
+            # a list as an index would travel to the device
+            some = torch.stack([x[b] for b in rows])
+            found = self.class_sums(some, c, width, [a[b] for b in rows], [sigma[b] for b in rows], stats)
             for b, p in zip(rows, found, strict=True): out[b] = Found(p, c, width)
         return out
 
@@ -415,7 +416,9 @@ class Machine(Denoiser):
     def pull(self, g, x, t, label, found):
         "As `pullback`, for queries of which everything is `Found`."
         x, t, _ = self.query(x, t, label)
-        work = zip(g.detach(), x.detach(), found, *self.levels(t, len(x)), strict=True)
+        # second passes add up float64
+        g, x = (v.detach().to(home(x.device)) for v in (g, x))
+        work = zip(g, x, found, *self.levels(t, len(x)), strict=True)
         return torch.stack([self.pull_one(*one) for one in work])
 
     def pull_one(self, g, x, found, a, sigma):
@@ -431,7 +434,7 @@ class Machine(Denoiser):
         if not (0 <= i < H and 0 <= j < W): raise CreativityError(f'there is no pixel {pixel} in an image of {H}×{W}')
         g, channels = torch.zeros_like(x), self.shape[0] if channel is None else 1
         g[:, slice(None) if channel is None else channel, i, j] = 1/channels
-        return self.pullback(g, x, t, label, k).to(x.dtype)
+        return self.pullback(g, x, t, label, k).to(x.device, x.dtype)
 
     def belief(self, x, t, label=None, k=None):
         """What every pixel believes, as a `Belief` with a batch axis in front: [B,C,H,W], [B,H,W], place [B,2,H,W].
@@ -448,7 +451,7 @@ class Machine(Denoiser):
     def variance_of(self, x, t, label, found):
         "The posterior variance [B,C,H,W] in float64, for queries of which everything is `Found`."
         x, t, _ = self.query(x, t, label)
-        work = zip(x, found, *self.levels(t, len(x)), strict=True)
+        work = zip(x.to(home(x.device)), found, *self.levels(t, len(x)), strict=True)
         return torch.stack([self.variance_one(*one) for one in work])
 
     def variance_one(self, x, found, a, sigma):
@@ -466,7 +469,7 @@ class Machine(Denoiser):
         if whole_number(top) is None or top < 1: raise CreativityError(f'top must be at least 1, got {top!r}')
         (a,), (sigma,) = self.levels(t, 1)
         width = self.width(float(t), k)
-        if pixel is None: return self._image_shares(x.double(), c, width, a, sigma, top)
+        if pixel is None: return self._image_shares(exact(x), c, width, a, sigma, top)
         return self._behind(x[0].cpu().double(), c, self.around(width, *self._pixel(pixel)), pixel, a, sigma, top)
 
     def _one_image(self, x):
@@ -507,7 +510,7 @@ class Machine(Denoiser):
         p, = self.class_sums(x, label, k, [a], [sigma], False)
         shares, numbers = [], []
         for images, mine in self.store.slices(label, (self.max_bytes or 2**28)//4):
-            for part in images.to(self.device).split(256):
+            for part in images.to(x.device).split(256):
                 shares.append(self.image_weights(x[0], part.double(), k, a, sigma, p.top + p.z.log()))
             numbers.append(mine)
         rows = self.store.rows(label)
@@ -541,8 +544,9 @@ class WindowMachine(Machine):
         out = super().class_sums(x, label, k, a, sigma, stats)
         if x.dtype == torch.float64: return out
         doubts = [needs_float64(p, s, q, self.plan(k)) for p, s, q in zip(out, sigma, x, strict=True)]
-        for b in self.store.gather(torch.tensor(doubts, device=x.device).long()).amax(0).nonzero().flatten().tolist():
-            out[b], = super().class_sums(x[b:b + 1].double(), label, k, a[b:b + 1], sigma[b:b + 1], stats)
+        doubts = torch.tensor(doubts).long().to(out[0].z.device)
+        for b in self.store.gather(doubts).amax(0).nonzero().flatten().tolist():
+            out[b], = super().class_sums(exact(x[b:b + 1]), label, k, a[b:b + 1], sigma[b:b + 1], stats)
         return out
 
     def around(self, k, i, j):
@@ -559,7 +563,7 @@ class WindowMachine(Machine):
         "Mean over the pixels of each image's weights [n], by the engine's second pass."
         one, number = torch.ones_like(log_z), torch.zeros(2, *log_z.shape, dtype=torch.int64, device=x.device)
         sums = SoftmaxSums(log_z, one, torch.zeros_like(x), one, one, number)
-        backend = None if self.backend == 'compiled' else self.backend
+        backend = self.backend if self.backend == 'torch' else None
         known = Known(x, a, sigma, sums, one/log_z.numel(), False)
         return second(known, images, self.plan(k), False, self.max_bytes, backend).shares
 
@@ -567,15 +571,15 @@ class WindowMachine(Machine):
         "The belief of one query as a second pass needs it: in float64 where float32 would not do."
         sums, k = found.sums, found.k
         if too_coarse(sums, x, self.plan(k), sigma, centred):
-            x = x.double()
+            x = exact(x)
             sums, = Machine.class_sums(self, x[None], found.label, k, [a], [sigma], True)
         return Known(x, a, sigma, sums, factor.double(), centred)
 
     def second_parts(self, known, label, k, spread=True):
         "The second pass over a class, piece by piece: `(Second, image numbers)`."
-        backend = None if self.backend == 'compiled' else self.backend
+        backend = self.backend if self.backend == 'torch' else None
         for images, numbers in self.store.slices(label, (self.max_bytes or 2**28)//4):
-            yield second(known, images.to(self.device), self.plan(k), spread, self.max_bytes, backend), numbers
+            yield second(known, images.to(known.x.device), self.plan(k), spread, self.max_bytes, backend), numbers
 
     def pull_one(self, g, x, found, a, sigma):
         "By the engine, over pieces and processes."
@@ -603,7 +607,7 @@ class WindowMachine(Machine):
         entropy = (log_z - p.sum_wlogw/p.z).clamp(min=0)
         shift = torch.from_numpy(plan.shifts).to(p.z.device)[p.best[1]]
         place = pixel_grid(self.shape[1:], p.z.device) + shift[..., :2].movedim(-1, 0)
-        place = place % torch.tensor(self.shape[1:], device=p.z.device)[:, None, None]
+        place = torch.stack([v % n for v, n in zip(place, self.shape[1:], strict=True)])
         return dict(mean=p.num/p.z, log_evidence=p.top + log_z - counts.log(), entropy=entropy,
                     n_eff=entropy.exp(), image=p.best[0], place=place, weight=1/p.z)
 
