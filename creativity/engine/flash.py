@@ -285,8 +285,8 @@ def _stretch(tiles, N):
 # %% ../../nbs/library/engine/flash.ipynb #5fd4886c
 @_jit
 def _near_distances(tensors, r, at, found, size, CIRCULAR: 'tl.constexpr', PRODUCT: 'tl.constexpr'):
-    """Squared distances that are right wherever they matter, and whether any does. `found`: the best logits
-    so far, how many bits behind them still matter, which keys and which queries there are."""
+    """Squared distances that are right wherever they matter, and whether any does. `found`: best
+    logits so far, how many bits behind them still matter, which keys and queries there are."""
     top, cutoff, live, real = found
     d2, squares = _products(tensors, r, at, live, size, CIRCULAR, PRODUCT)
     d2, doubt = tl.where(live[None, :], d2, 1e30), 4e-6*squares
@@ -435,7 +435,7 @@ def attend_products(
     plan: Plan, # which windows are compared
     stats: bool, # also the sums behind entropy, and the best candidate
 ) -> tuple[Tensor, Tensor]: # as from `attend_fused`, of one stretch
-    "All tiles of a layout, by PyTorch's products; the column behind the ones sums the keys' squares."
+    "All tiles of a layout, by PyTorch's products; behind the ones, the keys' squares are summed."
     outs, bests = [], []
     for first, end, block in layout.spans:
         keys, centres = _keys_of(images, means, block, plan)
@@ -532,7 +532,7 @@ def fused_seconds(
     B: int, # queries
     gpu: GPU, # with these peaks
     again: float = 0., # share of the tiles that are looked at again
-) -> dict[str, float]: # of the matrix units, the others, exponentials, memory; 'total' is the longest
+) -> dict[str, float]: # of matrix units, the others, exponentials, memory; 'total': the longest
     "What the kernel takes at least."
     (each, rows), (H, W) = _filled(plan, B), plan.shape
     numbers, pairs = -(-C*plan.k**2//STEP)*STEP, each*N
@@ -550,7 +550,7 @@ def shift_seconds(
     B: int, # queries
     gpu: GPU, # with these peaks
 ) -> float:
-    "What the way over shifts takes in PyTorch: every operation reads and writes all pairs in memory."
+    "What the way over shifts takes in PyTorch: each operation reads and writes all pairs."
     k = plan.k
     sums = 2*(k.bit_length() + k.bit_count() - 2)
     numbers = 4 + 7*(C - 1) + 3*sums + 9 + 4*C + 1
