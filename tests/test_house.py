@@ -113,7 +113,7 @@ def test_every_dependency_is_pinned():
 
 
 DISTRIBUTIONS = {'PIL': 'pillow'}        # where a package is imported under a name of its own
-OPTIONAL = {'diffusers', 'ipyevents'}    # each imported where it is used, and named when it is missing
+OPTIONAL = {'diffusers', 'ipyevents', 'triton'}    # each imported where it is used, and named when it is missing
 
 
 def imported(path):

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from .plan import Plan, box_sum, pad
 from .sums import SoftmaxSums, exact, home, log2_factor
 
+# %% ../../nbs/library/engine/flash.ipynb #0ac100f1
 # CUDA builds of PyTorch bring Triton along
 try:
     import triton
