@@ -38,6 +38,7 @@ LIBRARY = [
     ('Networks', 'networks'),
     ('Measuring', 'measure'),
     ('Applications', 'app'),
+    ('Definitions', 'theory'),
     ('Engine', 'engine'),
     ('Foundations', ''),
 ]

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['radius', 'window', 'local_belief', 'dictionary', 'els_belief', 'border_class', 'border_classes', 'bbels_belief',
-           'equivariant_belief']
+           'orbit', 'translations', 'equivariant_belief']
 
 # %% ../../nbs/library/theory/windows.ipynb #b6169b0f
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -137,6 +138,22 @@ def bbels_belief(
             belief.put(i, j, d2, sigma, *candidates)
     return belief
 
+# %% ../../nbs/library/theory/windows.ipynb #3601508a
+def orbit(
+    data: Tensor, # [N,C,H,W] training images
+    group: Sequence[Callable], # functions from images to images
+) -> Tensor: # [len(group)·N,C,H,W]
+    "All images moved by the first element, then all by the second, ..."
+    return torch.cat([g(data) for g in group])
+
+def translations(
+    H: int, # rows
+    W: int, # columns
+) -> list[Callable]: # H·W functions, by (u,v) in reading order
+    "The group of all cyclic translations of an H×W image."
+    return [lambda im, u=u, v=v: im.roll((u, v), (-2, -1))
+            for u, v in product(range(H), range(W))]
+
 # %% ../../nbs/library/theory/windows.ipynb #74a65abc
 def equivariant_belief(
     x: Tensor, # [C,H,W] noisy image
@@ -146,8 +163,7 @@ def equivariant_belief(
 ) -> Belief: # all of float64
     "The belief behind `equivariant_mean`; `place` is before the shift."
     N, _, H, W = data.shape
-    moved = [data.roll(shift, (-2, -1)) for shift in product(range(H), range(W))]
-    belief = ideal_belief(x, torch.cat(moved), a, sigma)
+    belief = ideal_belief(x, orbit(data, translations(H, W)), a, sigma)
     shift, belief.image = belief.image//N, belief.image%N
     before = belief.place - torch.stack([shift//W, shift%W])
     belief.place = before % torch.tensor([H, W])[:, None, None]
