@@ -50,7 +50,7 @@ def els_mean(
     x, data, (C, H, W), r = x.double(), data.double(), x.shape, radius(k)
     rows, cols = torch.arange(-r, H + r) % H, torch.arange(-r, W + r) % W
     wrap = lambda im: im[..., rows[:, None], cols]
-    windows = lambda im: F.unfold(wrap(im), k).movedim(1, 2).flatten(0, 1)
+    windows = lambda im: torch.cat([*F.unfold(wrap(im), k).mT])
     keys = a*windows(data)                      # [N·H·W, C·k·k]
     centres = data.movedim(1, 3).flatten(0, 2)  # [N·H·W, C]
     out = torch.empty(H*W, C, dtype=x.dtype)
