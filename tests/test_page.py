@@ -1,4 +1,5 @@
 "The page: its arithmetic in node against the oracles, what it brings along, its server and its command."
+import gzip
 import json
 import os
 import re
@@ -30,11 +31,12 @@ from creativity.app.explore import (
     serve_page,
     write_packs,
 )
-from creativity.data.images import from_uint8
+from creativity.data.images import from_uint8, to_uint8
 from creativity.diffusion import CosineSchedule, sample, samples, seed_noise
 from creativity.machines.named import machine_named
 from creativity.machines.widths import calibrated_scales, scale_at
 from creativity.machines.windows import BBELSMachine, LSMachine
+from creativity.networks.card import load_network
 from creativity.theory.equivariance import bbels_belief, els_belief
 from creativity.theory.ideal import ideal_belief
 from creativity.theory.locality import local_belief
@@ -182,10 +184,9 @@ def test_what_the_page_brings_along():
         header, images, drawn = read_pack(name)
         assert [c['count'] for c in header['classes']] == [n]*(len(labels) or 1)
         assert 100 <= len(images) <= 300
-        raw = pack_set(name)
-        assert json.loads(raw[4:4 + int.from_bytes(raw[:4], 'little')]) == header
-        again = np.frombuffer(raw[-drawn.size:], np.uint8).reshape(drawn.shape)
-        assert np.abs(pixels_from(again).astype(int) - drawn).max() <= 2
+        # the last label's last noise, drawn anew
+        again = to_uint8(sample(load_network(f'{name}-resnet'), [seeds - 1], STEPS, labels[-1] if labels else None)).numpy()
+        assert np.abs(again[0].astype(int) - drawn[-1]).max() <= 2
         assert header['network']['steps'] == STEPS
         assert header['network']['seeds'] == seeds
     assert sum(p.stat().st_size for p in page_folder().rglob('*') if p.is_file()) < 1e6
@@ -198,10 +199,16 @@ def test_differences_are_undone(shape):
 
 
 def test_packs_are_written_whole(tmp_path, monkeypatch):
+    "As they are stored, but for the last bits of what a network draws on another machine."
     monkeypatch.setattr('creativity.app.explore.CHOICES', {'mnist': CHOICES['mnist']})
     path, = write_packs(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ['mnist.bin']
-    assert path.stat().st_size == pytest.approx((page_folder()/'data'/'mnist.bin').stat().st_size, rel=.01)
+    stored = page_folder()/'data'/'mnist.bin'
+    assert path.stat().st_size == pytest.approx(stored.stat().st_size, rel=.01)
+    raw, was = gzip.decompress(path.read_bytes()), gzip.decompress(stored.read_bytes())
+    images = 200*32*32 + 4 + int.from_bytes(raw[:4], 'little')
+    assert raw[:images] == was[:images] == pack_set('mnist')[:images]
+    assert len(raw) == len(was)
 
 
 def test_the_page_asks_nobody_else():
@@ -213,6 +220,23 @@ def test_the_page_asks_nobody_else():
     html = (page_folder()/'index.html').read_text(encoding='utf-8')
     assert not re.search(r'\son\w+=|style=|<style|<script(?![^>]*src=)', html)
     for name in re.findall(r'(?:src|href)="([^":#]+)"', html): assert (page_folder()/name).is_file(), name
+
+
+def luminance(colour):
+    "Relative luminance of #rrggbb (WCAG 2)."
+    v = [int(colour[i:i + 2], 16)/255 for i in (1, 3, 5)]
+    return sum(w*(c/12.92 if c <= .04045 else ((c + .055)/1.055)**2.4) for w, c in zip((.2126, .7152, .0722), v, strict=True))
+
+
+@pytest.mark.parametrize('theme', [0, 1])
+def test_text_can_be_read(theme):
+    "Text on its grounds, light and dark: a contrast of at least 4.5."
+    rules = re.findall(r':root \{[^}]*--paper[^}]*\}', (page_folder()/'page.css').read_text(encoding='utf-8'))
+    whole = lambda c: c if len(c) == 7 else '#' + ''.join(2*d for d in c[1:])
+    found = {n: whole(c) for n, c in re.findall(r'--(\w+): (#\w+)', rules[theme])}
+    for text, ground in (('ink', 'paper'), ('ink', 'panel'), ('soft', 'paper'), ('soft', 'panel'), ('accent', 'paper'), ('on', 'accent'), ('bad', 'paper')):
+        a, b = sorted((luminance(found[text]), luminance(found[ground])))
+        assert (b + .05)/(a + .05) >= 4.5, (text, ground)
 
 
 def creativity_docs():

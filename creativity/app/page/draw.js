@@ -37,15 +37,18 @@ export function scale(v) {
 
 export const map = (canvas, values, { H, W }) => bitmap(canvas, W, H, p => scale(values[p]))
 
-// The colours of the strongest sources; all others are grey.
+// The colours of the strongest sources; all others have pale ones.
 export const tints = [[230, 126, 0], [64, 156, 255], [0, 158, 115], [222, 98, 170], [240, 228, 66], [150, 105, 235], [200, 70, 50], [0, 190, 200]]
+
+// A pale colour by number: neighbours differ, and numbers far apart may look alike.
+const pale = n => [0, 2, 4].map(c => 140 + 45 * Math.cos(2.4 * n + c * Math.PI / 3))
 
 // The mosaic: each pixel in the colour of its strongest source, the stronger the surer it is, and as light as the image is there.
 export function mosaic(canvas, { mean, image, weight }, set, ranked) {
   const tint = new Map(ranked.map((n, i) => [n, tints[i]])), of = colours(mean, set.C, set.H * set.W), grey = [120, 120, 120]
   bitmap(canvas, set.W, set.H, p => {
-    const [r, g, b] = of(p), light = .22 + .78 * Math.min(1, Math.max(0, (r + g + b) / 765)), sure = Math.sqrt(weight[p])
-    const c = (tint.get(image[p]) ?? [175, 170, 160]).map((v, i) => v * sure + grey[i] * (1 - sure))
+    const [r, g, b] = of(p), light = .22 + .78 * Math.min(1, Math.max(0, (r + g + b) / 765)), sure = weight[p] ** .25
+    const c = (tint.get(image[p]) ?? pale(image[p])).map((v, i) => v * sure + grey[i] * (1 - sure))
     return c.map(v => v * light + 32 * (1 - light))
   })
 }

@@ -37,6 +37,18 @@ export function strongest({ image, weight }) {
   return [...sums].sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(s => s[0])
 }
 
+// Of horizontal and vertical neighbours, the share that are neighbours in the same training image too.
+export function sideBySide({ image, place }, { H, W }) {
+  let together = 0
+  for (let i = 0; i < H; i++)
+    for (let j = 0; j < W; j++) {
+      const p = i * W + j
+      for (const [inside, by] of [[j + 1 < W, 1], [i + 1 < H, W]])
+        if (inside && image[p] === image[p + by] && place[p + by] - place[p] === by) together++
+    }
+  return together / (H * (W - 1) + W * (H - 1))
+}
+
 // The pixels that are sure of their source, with more than half of their weight on one window: { share, images }.
 export function settled({ image, weight }) {
   const sure = Array.from(image).filter((_, p) => weight[p] > .5)

@@ -1,7 +1,7 @@
 // The third screen: the mosaic, its sources, and what the picture would be without one of them.
 import { $, $$, calm, make, percent, place } from './controls.js'
-import { difference, image, mosaic, shine, tints } from './draw.js'
-import { strongest } from './measure.js'
+import { bitmap, difference, image, mosaic, shine, tints } from './draw.js'
+import { sideBySide, strongest } from './measure.js'
 import { Dropped } from './pool.js'
 import { asked, dropCut, isDone, listen, ownWidth, pool, startCut, state, STEPS } from './state.js'
 import { classOf } from './data.js'
@@ -19,13 +19,15 @@ function drawMosaic() {
   const { set, pixel } = state, { image: images, place: places } = now.belief, ranked = strongest(now.belief).slice(0, 8)
   const canvas = $$('[data-map="forming"] canvas')[0]
   mosaic(canvas, now.belief, set, ranked)
+  $('together').textContent = `Of all neighbours ${percent(sideBySide(now.belief, set))} are neighbours in their training image too.`
   const n = chosen()
   image($('behind'), own(n), set)
   $('behind').setAttribute('aria-label', `Training image ${n}`)
   const here = images[pixel] === n
   $('behind-point').hidden = !here
   if (here) place($('behind-point'), [Math.floor(places[pixel] / set.W), Math.floor(places[pixel] / set.W)], [places[pixel] % set.W, places[pixel] % set.W])
-  $('behind-name').textContent = here ? `${n}, at ${Math.floor(places[pixel] / set.W)}, ${places[pixel] % set.W}` : `${images[pixel]}; shown is ${n}`
+  $('behind-says').textContent = here ? `Here the chosen pixel’s strongest source has its centre: at ${Math.floor(places[pixel] / set.W)}, ${places[pixel] % set.W}.`
+    : `Chosen below. Behind the chosen pixel stands image ${images[pixel]}.`
   for (const text of $$('[data-out="source"]')) text.textContent = n
   drawWeight()
 }
@@ -58,7 +60,7 @@ function list() {
     const canvas = make('canvas'), frame = make('div', { className: 'frame' }, canvas)
     image(canvas, own(n), state.set)
     const rank = ranked.indexOf(n)
-    frame.style.setProperty('--tint', rank < 0 ? 'rgb(125 125 125)' : `rgb(${tints[rank].join(' ')})`)
+    frame.style.setProperty('--tint', rank < 0 ? 'transparent' : `rgb(${tints[rank].join(' ')})`)
     const button = make('button', { type: 'button', role: 'radio', 'aria-checked': n === chosen(), 'data-source': n, 'aria-label': `image ${n}, ${percent(share[n])}` },
       frame, `${n}: `, make('b', {}, percent(share[n])))
     button.addEventListener('click', () => choose(n))
@@ -67,6 +69,16 @@ function list() {
   Object.assign($('sources').dataset, { step: shares.of.step, first: listed[0], share: share[listed[0]], total: share.reduce((a, b) => a + b) })
   if (focus !== undefined) $$('#sources button').find(b => b.dataset.source === focus)?.focus()
   mark()
+}
+
+// A new flow: nothing of the old one stays.
+function forget() {
+  Object.assign(state, { source: -1 })
+  shares = null
+  listed = []
+  $('sources').replaceChildren()
+  bitmap($('weight-canvas'), 32, 32, () => [24, 24, 24])
+  $('weight-says').textContent = '…'
 }
 
 function mark() {
@@ -86,7 +98,7 @@ function choose(n) {
 // An image of another class to put in, or of the same set where there is but one class.
 function stranger() {
   const { set, classIndex } = state, index = (classIndex + 1) % set.classes.length
-  const other = classOf(set, index), size = set.C * set.H * set.W, n = index === classIndex ? 1 : 0
+  const other = classOf(set, index), size = set.C * set.H * set.W, n = index === classIndex ? (chosen() + 1) % other.N : 0
   return { data: other.data.subarray(n * size, (n + 1) * size), name: set.classes[index].name }
 }
 
@@ -145,7 +157,7 @@ export function mosaicScreen() {
   })
   listen(changed => {
     if (!state.set) return
-    if (changed.has('images') || changed.has('flow')) { state.source = -1; shares = changed.has('flow') ? null : shares }
+    if (changed.has('flow')) forget()
     if (changed.has('pixel')) state.source = -1
     if (['pixel', 'step', 'steps', 'flow'].some(v => changed.has(v))) { drawMosaic(); mark(); askShares() }
     if (['cut', 'done', 'flow'].some(v => changed.has(v))) drawCut()

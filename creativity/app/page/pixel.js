@@ -98,6 +98,7 @@ function askCurve() {
   const now = asked(), { images, machine, pixel } = state
   pool.drop('curve')
   points = []
+  $('curve').classList.toggle('waits', Boolean(now))
   if (!now) return
   if (machine === 'is') return drawCurve()
   for (const k of WIDTHS)
@@ -117,6 +118,7 @@ function svg(tag, attributes, text) {
 function drawCurve() {
   const box = $('curve'), left = 64, right = 408, top = 12, bottom = 168
   box.replaceChildren()
+  box.classList.remove('waits')
   if (state.machine === 'is') return box.append(svg('text', { x: 60, y: 90 }, 'IS has no windows: choose another machine.'))
   points.sort((a, b) => a[0] - b[0])
   const most = Math.max(10, ...points.map(p => p[1])), up = Math.ceil(Math.log10(most))
@@ -125,7 +127,7 @@ function drawCurve() {
     box.append(svg('line', { class: 'axis', x1: left, x2: right, y1: y(10 ** e), y2: y(10 ** e) }))
     box.append(svg('text', { x: left - 8, y: y(10 ** e) + 4, 'text-anchor': 'end' }, (10 ** e).toLocaleString('en')))
   }
-  for (const k of [1, 5, 9, 13, 17, 21, 25, 29, 63])
+  for (const k of [1, 5, 9, 13, 17, 21, 25, 63])
     box.append(svg('text', { x: x(k), y: bottom + 18, 'text-anchor': k === 63 ? 'end' : 'middle' }, k === 63 ? 'whole' : k))
   box.append(svg('text', { x: (left + right) / 2, y: bottom + 36, 'text-anchor': 'middle' }, 'width of the window, pixels'))
   const own = ownWidth(asked().t)
@@ -160,7 +162,7 @@ async function grow() {
     }
     if (grown !== mine || end?.step !== STEPS) return
     const near = nearest(end.x, images)
-    text.textContent = near.distance < .05 ? `copies image ${near.image}` : `${near.distance.toFixed(2)} from the nearest image`
+    text.textContent = near.distance < .05 ? `copies image ${near.image}` : `distance ${near.distance.toFixed(2)}`
     Object.assign(canvas.dataset, { k, distance: near.distance })
   }
   $('gallery-says').textContent = 'Distances: root mean square to the nearest training image; black to white is 2.'
@@ -204,7 +206,7 @@ export function pixelScreen() {
     looked = now
     if (moved) believe()
     if (moved || changed.has('pixel')) { lookAt(); curve(); showWidth() }
-    if (changed.has('flow')) grown = null
+    if (changed.has('flow')) { grown = null; $('curve').replaceChildren() }
     if (changed.has('flow') || changed.has('done')) offerGrowth()
   })
 }
