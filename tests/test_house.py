@@ -445,7 +445,7 @@ def test_wheel_works_alone(wheel, tmp_path):
     r = run(sys.executable, str(lib/'bin'/'creativity'), 'course', str(tmp_path/'lessons'))
     assert r.returncode == 0, r.stderr
     page = run(sys.executable, '-c', 'from creativity.app.explore import page_folder, read_pack; print(page_folder(), len(read_pack("mnist")[1]))')
-    assert page.stdout.split() == [str(lib/'creativity'/'app'/'page'), '200'], page.stderr
+    assert page.stdout.split() == [str(lib/'creativity'/'app'/'page'), '150'], page.stderr
     lessons = {p.name: json.loads(p.read_text()) for p in (tmp_path/'lessons').iterdir()}
     assert lessons.keys() == {p.name for p in (NBS/'course').glob('*.ipynb')}
     assert 'nbdev' not in json.dumps(lessons), 'a lesson speaks to tools that a reader does not have'

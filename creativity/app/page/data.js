@@ -13,7 +13,8 @@ export function parse(buffer) {
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)))
   const [C, H, W] = header.shape, n = header.classes.reduce((s, c) => s + c.count, 0)
   const pixels = pixelsFrom(bytes.subarray(4 + length), C, H, W), size = C * H * W
-  return { ...header, C, H, W, images: pixels.subarray(0, n * size), drawn: pixels.subarray(n * size) }
+  // what the network drew is kept in 64 tones
+  return { ...header, C, H, W, images: pixels.subarray(0, n * size), drawn: pixels.subarray(n * size).map(v => 4 * v + 2) }
 }
 
 // A pixel is stored as its difference from the median of its left and upper neighbours and of the plane through the three
