@@ -3,6 +3,7 @@
 __version__ = "0.2.0"
 
 from importlib import import_module
+from inspect import cleandoc, signature
 from typing import TYPE_CHECKING
 
 _ROOMS = {
@@ -34,10 +35,33 @@ def __getattr__(name):
     "Load a public name from its room when it is first used (PEP 562)."
     if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = globals()[name] = getattr(import_module(f'{__name__}.{_HOME[name]}'), name)
+    _explain(value)
     return value
 
 
-def __dir__(): return sorted([*globals(), *__all__])
+def _notes(value):
+    "What the comments beside parameters say, those of the classes above a class included."
+    from fastcore.docments import docments
+    found = {}
+    for thing in reversed(value.__mro__[:-1]) if isinstance(value, type) else [value]:
+        try: notes = docments(thing, full=True)
+        except (OSError, TypeError, ValueError): continue        # its source is not at hand
+        found |= {name: note.docment for name, note in notes.items() if note.docment}
+    return found
+
+
+def _explain(value):
+    "Add what each parameter is to a docstring, where `help()` finds it."
+    try: names = signature(value).parameters
+    except (TypeError, ValueError): return
+    notes = _notes(value)
+    said = [f'    {name}: {notes[name]}' for name in names if name in notes]
+    if not said: return
+    returned = ['', f'Returns: {notes["return"]}'] if 'return' in notes else []
+    value.__doc__ = '\n'.join([cleandoc(value.__doc__ or ''), '', 'Parameters:', *said, *returned])
+
+
+def __dir__(): return [n for n in sorted({*globals(), *__all__}) if n in __all__ or n.startswith('__')]
 
 
 if TYPE_CHECKING:

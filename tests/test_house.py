@@ -450,3 +450,19 @@ def test_wheel_works_alone(wheel, tmp_path):
     assert lessons.keys() == {p.name for p in (NBS/'course').glob('*.ipynb')}
     assert 'nbdev' not in json.dumps(lessons), 'a lesson speaks to tools that a reader does not have'
     assert list(cwd.iterdir()) == []
+
+
+HELP = '''
+import inspect, creativity as c
+for name in c.__all__:
+    thing = getattr(c, name)
+    if not callable(thing) or thing in (c.CreativityError, c.Denoiser, c.Schedule): continue
+    said = inspect.getdoc(thing)
+    for p in inspect.signature(thing).parameters.values():
+        if p.kind is not p.VAR_KEYWORD: assert f'    {p.name}: ' in said, (name, p.name)
+assert not {'import_module', 'TYPE_CHECKING'} & set(dir(c))
+'''
+
+
+def test_help_says_what_each_parameter_is():
+    subprocess.run([sys.executable, '-c', HELP], check=True, cwd=ROOT)

@@ -120,3 +120,10 @@ def test_the_stored_study_is_whole():
         assert {len(c) for c in row['made'].values()} == {s['seeds']}
         assert sum(row['real']['held-out']) == 1000
     assert len(json.dumps(s)) < 2e4
+
+
+def test_the_full_set_is_missed_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setenv('CREATIVITY_DATA', str(tmp_path/'cache'))
+    with pytest.raises(FileNotFoundError, match='creativity data fashion_mnist'):
+        L.run_study('Dress', seeds=1, images=10, out=tmp_path/'out')
+    assert not (tmp_path/'out').exists()

@@ -201,13 +201,15 @@ def study_garment(
     out: Path, # folder of finished seeds
 ) -> dict: # ready for JSON
     "All counts of one garment; with late windows to try, how far news travels late in the flow."
-    g, found = garments[name], finish_seeds(name, seeds, images, out)
+    g = garments[name]
+    real = count_real(g)           # images that are not there are missed before long work
+    found = finish_seeds(name, seeds, images, out)
     made = {n: np.stack([f[n] for f in found]) for n in found[0] if n != 'influence'}
     counts = count_made(made | whole_flows(images, name, seeds), g)
     news = [f['influence'] for f in found if 'influence' in f]
     profiles = []
     for row in np.mean(news, 0) if news else []: profiles.append([float(f'{v:.4g}') for v in row])
-    return dict(normal=g.normal, widths=g.widths, real=count_real(g), made=counts,
+    return dict(normal=g.normal, widths=g.widths, real=real, made=counts,
                 probes=len(news), influence=profiles)
 
 # %% ../../nbs/studies/limbs.ipynb #51b30c57
@@ -219,7 +221,7 @@ def run_study(
     out: Path = Path('out/limbs'),
 ) -> dict: # ready for JSON
     """Count limbs in real images and in what network and machines make of many seeds.
-    2 to 5 s for a seed and garment."""
+    2 to 5 s for a seed and garment. It needs the full set: creativity data fashion_mnist."""
     names = [label] if label else list(garments)
     # what cannot be made is refused before long work
     for name in names: study_pair(images, name)

@@ -137,14 +137,14 @@ def run_study(
     # names in the package
     networks: str = 'fashion_mnist-unet,fashion_mnist-resnet,mnist-unet,mnist-resnet',
     seeds: int = 12, # seed ids from 0
-    images: int = 1000, # training images of a class, or of all where there are no classes
-    full: bool = False, # for the machines' dictionaries
+    images: int = 500, # training images of a class, or of all where there are no classes
+    full: bool = False, # for the machines' dictionaries; the package has 500 of a class
     limb_seeds: int = 200, # seeds whose limbs are counted
     out: Path = Path('out/place'), # for the result, and for finished seeds
 ) -> dict: # ready for JSON
     """Ask networks whether they know the place, and machines that do or do not.
 
-    With 1,000 images half a minute for a seed and a network."""
+    With 1,000 images, which need --full, half a minute for a seed and a network."""
     chosen = {n: load_network(n) for n in networks.split(',')}
     if any(n.net.args['padding'] != 'zeros' for n in chosen.values()):
         raise CreativityError('the networks must be zero-padded')
