@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from creativity import diffusion as D
+from creativity.data.images import Images
 from creativity.diffusion import add_noise, sample, seed_noise
 from creativity.errors import CreativityError
+from creativity.machines.whole import ISMachine
 from creativity.networks.card import load_network
 from creativity.networks.diffusers import find_network, from_diffusers, read_scheduler
 from creativity.networks.wrap import from_noise
@@ -336,3 +338,52 @@ def test_a_network_of_anothers_is_looked_at():
     with pytest.warns(UserWarning, match='worse than the mean image'):
         assert not check_denoiser(from_diffusers(unet(), diffusers.DDIMScheduler(clip_sample=False)), x).ok
     assert isinstance(from_noise(lambda x, t, label: x, torch.tensor([.9, .1])).schedule, D.StepSchedule)
+
+
+# latents
+
+def test_a_latent_pipeline_is_its_network_on_latents(tmp_path):
+    torch.manual_seed(0)
+    vae = diffusers.VQModel(in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8,), norm_num_groups=4, num_vq_embeddings=8,
+                            layers_per_block=1)
+    s = diffusers.DDIMScheduler(clip_sample=False)
+    pipe = diffusers.LDMPipeline(vae, unet(in_channels=4, out_channels=4), s)
+    pipe.save_pretrained(tmp_path)
+    seen = []
+    for m in (from_diffusers(tmp_path), from_diffusers(pipe)):
+        assert (m.shape, m.clip, m.num_classes) == ((4, 8, 8), None, 0)
+        x = sample(m, [5], times=m.times(4), progress=False)
+        s.set_timesteps(4)
+        y = seed_noise([5], m.shape)
+        for t in s.timesteps: y = s.step(pipe.unet(y, t).sample, t, y, eta=0.).prev_sample
+        torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
+        seen.append(x)
+    assert torch.equal(*seen)
+    # a machine over latents is compared with it like any other
+    latents = 3*torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    machine = ISMachine(Images(latents, range=None), schedule=m.schedule)
+    assert machine.denoise(x, .5).shape == x.shape
+
+
+TEXT = dict(sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4, cross_attention_dim=6,
+            attention_head_dim=4, down_block_types=('CrossAttnDownBlock2D', 'DownBlock2D'), up_block_types=('UpBlock2D', 'CrossAttnUpBlock2D'))
+
+
+def test_a_network_that_is_conditioned_on_texts(tmp_path):
+    torch.manual_seed(0)
+    net, s = diffusers.UNet2DConditionModel(**TEXT).eval(), diffusers.DDIMScheduler(clip_sample=False, prediction_type='v_prediction')
+    net.save_pretrained(tmp_path/'unet')
+    s.save_pretrained(tmp_path/'scheduler')
+    texts, x = torch.randn(3, 5, 6), seed_noise([1, 2], (4, 8, 8))
+    step = torch.tensor([299, 299])
+    for told, rows, label in ((texts[0], texts[[0, 0]], None), (texts[:1], texts[[0, 0]], None), (texts, texts[[2, 1]], torch.tensor([2, 1]))):
+        m = from_diffusers(tmp_path, condition=told)
+        v = net(x, step, rows).sample
+        torch.testing.assert_close(m.velocity(x, .3, label), v, atol=1e-5, rtol=1e-4)
+    assert m.num_classes == 3
+    for wrong, words in ((None, 'needs condition='), (texts[..., :5], r'\[K,tokens,6\]'), ('a cat', 'got str')):
+        with pytest.raises(CreativityError, match=words) as e: from_diffusers(tmp_path, condition=wrong)
+        assert one_line(e)
+    with pytest.raises(CreativityError, match='is for a UNet2DConditionModel'): from_diffusers(unet(), s, condition=texts)
+    large = diffusers.UNet2DConditionModel(**TEXT, addition_embed_type='text', encoder_hid_dim=6)
+    with pytest.raises(CreativityError, match='addition_embed_type'): from_diffusers(large, s, condition=texts)

@@ -127,7 +127,10 @@ def _name(kind):
 
 # %% ../../nbs/library/measure/audit.ipynb #f7e7e5ac
 _wide = 4.4
-_colors = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999999')
+# the same for the same one everywhere
+_colors = {'network': '#000000', 'bbELS': '#0072B2', 'LS': '#D55E00', 'ELS': '#009E73',
+           'IS': '#CC79A7', 'Wiener': '#E69F00', 'local Wiener': '#56B4E9', 'PSPC': '#999999',
+           'PCA': '#882255'}
 
 def curves(
     times: Sequence[float], # T of them
@@ -137,8 +140,8 @@ def curves(
 ) -> bytes: # PNG
     "Values against the noise level, noise on the left."
     fig, ax = plt.subplots(figsize=(_wide, 3.3), layout='constrained')
-    for i, (name, v) in enumerate(lines.items()):
-        ax.plot(times, v, 'o-', ms=3.5, lw=1.4, color=_colors[i % len(_colors)], label=name)
+    for name, v in lines.items():
+        ax.plot(times, v, 'o-', ms=3.5, lw=1.4, color=_colors.get(name, '#0072B2'), label=name)
     ax.set(xlabel='time t (1: noise, 0: image)', ylabel=ylabel, xlim=(1.03, 0), **axes)
     ax.grid(alpha=.3)
     if len(lines) > 1: fig.legend(loc='outside lower center', ncols=3, fontsize=8, frameon=False)
@@ -196,7 +199,9 @@ def look(s: Subject) -> Section:
         status = 'careful' if sound else 'bad'
     return replace(
         new, verdict=verdict, status=status, tables=_look_table(seen, known),
-        text=[f'Two samples in ten steps lie in {seen.low:.2g} … {seen.high:.2g}.'],
+        text=[f'Two samples in ten steps lie in {seen.low:.2g} … {seen.high:.2g}.',
+              *(['Nothing else is asked of it: numbers about what is no denoiser mean nothing.']
+                if status == 'bad' else [])],
         facts=seen.to_dict() | dict(training=known.to_dict(), usable=sound or status == 'careful'))
 
 _FAILURES = (CreativityError, RuntimeError, TypeError, ValueError, IndexError)
@@ -324,7 +329,8 @@ def single_steps(s: Subject) -> Section:
         'one-step', 'Which machine predicts it, one step at a time?', verdict, status,
         [f'{len(c.seeds)} held-out images with noise: what network and machine believe of each. '
          'Skill: 1 is the network itself, 0 is Wiener\'s filter of the same images.',
-         'Nulls know nothing of the theory: what they reach is cheap.'],
+         'Nulls know nothing of the theory: what they reach is cheap. Those that are the network '
+         'itself, with other noise or another class, say how much the two decide.'],
         {'machines and nulls': _step_rows(c)},
         {'skill by noise level, down to −1': skills,
          'mean squared error of beliefs about the true images, as a share of their variance':
@@ -355,7 +361,8 @@ def _best(skills, c):
     "Who predicts best, against Wiener and the nulls."
     found = {n: skills[n] for n in c.machines}
     best = max(found, key=lambda n: found[n])
-    null = max((skills[n] for n in c.nulls), default=-np.inf)
+    # a null that is the network itself says how much noise and class decide, not what is cheap
+    null = max((skills[n] for n in c.nulls if not n.startswith('network')), default=-np.inf)
     told = f'{best}, with a skill of {found[best]:.2f}'
     if found[best] <= 0: return f'none: {told}, is no better than Wiener\'s filter', 'careful'
     if found[best] <= null:
@@ -475,7 +482,8 @@ def copied(s: Subject, x: Tensor) -> Section:
     rate = f'of as many new images at most {expected:.1f} would be called so'
     return Section(
         'copies', 'Does it copy?', f'{copies_found}; {rate}', status, _copy_text(s, c, held),
-        {'each sample, the most suspicious first': rows},
+        {'each sample, the most suspicious first; difference: RMS to the nearest training image, '
+         'at lower resolution and without noise, where half of the range is 1': rows},
         {'the most suspicious samples, and the training image nearest to each':
              _pairs(s, x, c, order[:4])},
         dict(kinds=kinds, p_whole=c.p_whole.tolist(), p_part=c.p_part.tolist(),

@@ -115,8 +115,9 @@ def _exactly(x, found, scan, image, view):
 def part_width(
     shape: Sequence[int], # (…,H,W) of the images
 ) -> int: # odd
-    "How wide the windows are that parts are recognised by: 7 pixels of 32."
-    return max(3, (min(shape[-2:])//4 - 1) | 1)
+    "How wide the windows are that parts are recognised by: 7 pixels of 32, or of fewer."
+    side = min(shape[-2:])
+    return max(min(7, (side - 1) | 1), (side//4 - 1) | 1)
 
 
 def _window_distances(x, images):
@@ -124,8 +125,8 @@ def _window_distances(x, images):
     k = part_width(x.shape)
     machine = BBELSMachine(images, scales=k, range=None)
     size = window_sizes(window_plan(machine, k))*x.shape[1]
-    noise = noise_level(x).double().square()[:, None, None]*size
-    return (nearest_windows(x, machine).distance - noise).clamp(min=0), size
+    noise = noise_level(x).double().square()[:, None, None]
+    return (nearest_windows(x, machine).distance - noise*size).clamp(min=0), size, noise
 
 
 @torch.no_grad()
@@ -136,8 +137,13 @@ def part_ratios(
     floor: float = 1/255, # a difference that counts as none
 ) -> Tensor: # [B,H,W] below 1: the window is nearer to the training images
     "How much nearer each window is to one of the training images than to one of the others."
-    (near, size), (far, _) = (_window_distances(x, v) for v in (images, held_out))
-    return ((near + floor**2*size)/(far + floor**2*size)).sqrt()
+    (near, size, noise), (far, *_) = (_window_distances(x, v) for v in (images, held_out))
+    least = floor**2*size + _doubt(noise, size)*size
+    return ((near + least)/(far + least)).sqrt()
+
+def _doubt(noise, size):
+    "How far the mean square of `size` numbers of this variance is from it: two deviations."
+    return 2*noise*(2/size)**.5
 
 
 def _lowest(ratios):
@@ -224,7 +230,10 @@ class _Search:
         skip = None if first < 0 else torch.arange(first, first + len(x))
         mine, floor = nearest_whole(x, self.store), self.scale/255
         other = nearest_whole(x, as_store(self.held, span=None), skip)
-        ratio = (mine.distance + floor)/(other.distance + floor)
+        scan = _scan_of(x.shape)
+        noise = (noise_level(x).double()/scan.pool).square()
+        least = floor**2 + _doubt(noise, scan.middle(x[:1]).numel())
+        ratio = ((mine.distance**2 + least)/(other.distance**2 + least)).sqrt()
         return dict(whole=ratio.numpy(), part=self._parts(x[:parts], first, floor),
                     distance=mine.distance.numpy()/self.scale, image=mine.image.numpy(),
                     mirrored=mine.mirrored.long().numpy(), moved=mine.moved.numpy())

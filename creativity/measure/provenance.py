@@ -6,7 +6,7 @@
 __all__ = ['colors', 'Windows', 'window_plan', 'window_sizes', 'nearest_windows', 'rival_distance', 'nearest_rival',
            'Consistency', 'consistency', 'foreground', 'Projection', 'project', 'patches', 'provenance_map', 'draw',
            'Recorder', 'nearest_image', 'Explanation', 'image_facts', 'image_patches', 'distances_among', 'null_facts',
-           'verdict', 'explain', 'explain_figure', 'explain_files']
+           'verdict', 'explain', 'explain_figure', 'explain_files', 'FlowSources']
 
 # %% ../../nbs/library/measure/provenance.ipynb #b7e7bf81
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from tqdm import tqdm
 import creativity
 from ..data.images import from_uint8, to_uint8
 from ..data.store import Store
-from ..diffusion import Denoiser, check_input
+from ..diffusion import Denoiser, check_input, samples, seed_ids
 from ..engine.plan import Plan, box_sum, ls_rule, pad
 from ..engine.stream import nearest
 from ..files import write_all
@@ -560,3 +560,70 @@ def explain_files(
     "Write an explanation as a picture and as numbers."
     record = (more or {}) | e.facts
     return write_all(out, {'explain.png': explain_figure(e), 'explain.json': record})
+
+# %% ../../nbs/library/measure/provenance.ipynb #572aa848
+@dataclass
+class FlowSources:
+    "The training images behind a flow, from noise to image."
+    x: Tensor # [C,H,W] the image that was made
+    times: list[float] # T of them, falling
+    share: Tensor # [T,N] of every training image in the belief at each time; rows add up to 1
+    n_eff: Tensor # [T] how many images that is: exp(entropy)
+    ties: Tensor # [T] share of the pixels whose candidates all want the same value
+    counted: Tensor # [H,W] bool: the pixels that count
+
+    @property
+    def mean(self) -> Tensor:
+        "The shares of all images, mean over the times [N]."
+        return self.share.mean(0)
+
+    def top(self, n: int = 5) -> list[tuple[int, float]]:
+        "The images with the largest mean share: (number, share)."
+        found = self.mean.sort(descending=True, stable=True)
+        return list(zip(found.indices[:n].tolist(), found.values[:n].tolist(), strict=True))
+
+    def __repr__(self):
+        first, last = self.n_eff[0].item(), self.n_eff[-1].item()
+        told = ', '.join(f'{i} ({v:.1%})' for i, v in self.top(3))
+        return (f'FlowSources(N_eff {first:.3g} at t = {self.times[0]:g}, {last:.3g} at '
+                f't = {self.times[-1]:g}; most: {told}; ties {self.ties[-1].item():.0%})')
+
+# %% ../../nbs/library/measure/provenance.ipynb #bc527b57
+def _flow_step(machine, x, t, label, counted):
+    "The share of every image [N] in one belief, and of the pixels that are ties."
+    x, time, (c,) = machine.query(x.double(), t, label)
+    (a,), (sigma,) = machine.levels(time, 1)
+    k, store = machine.width(float(t), None), machine.store
+    p, = machine.class_sums(x, c, k, [a], [sigma], False)
+    log_z = p.top + p.z.log()
+    # a pixel that does not count gets a normaliser that leaves nothing of its weights
+    if log_z.numel() > 1: log_z = torch.where(counted, log_z, 1e9)
+    share = torch.zeros(len(store), dtype=torch.float64)
+    for images, numbers in store.slices(c, (machine.max_bytes or 2**28)//4):
+        for part, of in zip(images.split(256), numbers.split(256), strict=True):
+            part = part.to(machine.device).double()
+            share[of.cpu()] = machine.image_weights(x[0], part, k, a, sigma, log_z).cpu()
+    share = store.gather(share).sum(0)
+    b = machine.belief(x, t, c)
+    tied = (b.variance[0].amax(0).sqrt() < 1/255) & (b.n_eff[0] > 2)
+    return share/share.sum(), (tied & counted).sum()/counted.sum()
+
+@torch.no_grad()
+def flow_sources(
+    machine: Machine, # IS, ES, LS, ELS or bbELS
+    seed: int|Tensor = 0, # the id of the noise, or noise [C,H,W]
+    steps: int = 20, # from noise to image
+    label: int|str|None = None, # what to make
+    only_foreground: bool = False, # count the pixels alone that are not black in the end
+    progress: bool = True, # show a bar, if it takes longer than two seconds
+) -> FlowSources: # every training image's share, at every time
+    "Which training images stand behind an image, all along the flow that makes it."
+    noise = seed[None] if isinstance(seed, Tensor) else seed_ids([seed])
+    *states, end = samples(machine, noise, steps, label)
+    fore = foreground(end.x)[0]
+    counted = fore if only_foreground and fore.any() else torch.ones_like(fore)
+    bar = tqdm(states, 'sources', unit='step', delay=2, leave=False, disable=not progress)
+    found = [_flow_step(machine, s.x, s.t, label, counted) for s in bar]
+    share, ties = torch.stack([f[0] for f in found]), torch.stack([f[1] for f in found])
+    n_eff = torch.special.entr(share).sum(1).exp()
+    return FlowSources(end.x[0], [s.t for s in states], share, n_eff, ties, counted.cpu())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from creativity.diffusion import (
     Denoiser,
@@ -226,9 +226,9 @@ def read_scheduler(
 # %% ../../nbs/library/networks/diffusers.ipynb #95687e44
 def _check_unet(config, name):
     "Refuse networks that need more than an image, a time and a class."
-    if config.get('class_embed_type'):
-        raise CreativityError(f'{name}: class_embed_type {config["class_embed_type"]!r} '
-                              'is not known here')
+    for extra in ('class_embed_type', 'addition_embed_type', 'encoder_hid_dim_type'):
+        if config.get(extra):
+            raise CreativityError(f'{name}: {extra} {config[extra]!r} is not known here')
     channels, out = config.get('in_channels'), config.get('out_channels')
     if not channels or out not in (channels, 2*channels):
         raise CreativityError(f'{name}: the model must return as many channels as it takes, or '
@@ -237,20 +237,21 @@ def _check_unet(config, name):
 # %% ../../nbs/library/networks/diffusers.ipynb #65e59cd6
 def read_unet(
     folder: Path, # with config.json and diffusion_pytorch_model.safetensors
-) -> nn.Module: # a UNet2DModel, float32
+) -> nn.Module: # one of `_UNETS`, float32
     "A diffusers UNet from its folder; errors of one line."
     config = read_config(folder/'config.json', 'model configuration')
     weights = folder/'diffusion_pytorch_model.safetensors'
-    if config.get('_class_name') != 'UNet2DModel':
-        raise CreativityError(f'{folder} holds a {config.get("_class_name")}, not a UNet2DModel')
+    name = config.get('_class_name')
+    if name not in _UNETS:
+        raise CreativityError(f'{folder} holds a {name}, not a {" or a ".join(_UNETS)}')
     _check_unet(config, folder)
     if not weights.exists():
         raise FileNotFoundError(f'no {weights}: weights must be safetensors, pickles are not read')
-    kind = _diffusers().UNet2DModel
+    kind = getattr(_diffusers(), name)
     try:
         with torch.random.fork_rng(devices=[]): net = kind.from_config(config)
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError, AttributeError) as e:
-        raise CreativityError(f'{folder}/config.json describes no UNet2DModel: '
+        raise CreativityError(f'{folder}/config.json describes no {name}: '
                               f'{str(e).splitlines()[0]}') from None
     net.load_state_dict(read_weights(weights, net))
     return net
@@ -266,19 +267,45 @@ def _parts(model, scheduler):
         return read_unet(folder), scheduler
     if not isinstance(model, nn.Module) and hasattr(model, 'unet'):
         model, scheduler = model.unet, scheduler or model.scheduler
-    if type(model).__name__ != 'UNet2DModel':
+    name = type(model).__name__
+    if name not in _UNETS:
         raise CreativityError('from_diffusers takes a folder, a pipeline with a UNet2DModel, or a '
-                              f'UNet2DModel with its scheduler, got {type(model).__name__}')
+                              f'UNet2DModel with its scheduler, got {name}')
     if scheduler is None or isinstance(scheduler, str):
-        raise CreativityError('a UNet2DModel alone is half of a model: give its scheduler too')
-    _check_unet(model.config, 'UNet2DModel')
+        raise CreativityError(f'a {name} alone is half of a model: give its scheduler too')
+    _check_unet(model.config, name)
     return model, scheduler
 
+# the second one is asked with the embedding of a text
+_UNETS = ('UNet2DModel', 'UNet2DConditionModel')
+
 # %% ../../nbs/library/networks/diffusers.ipynb #fa3170c8
+def conditions(
+    net: nn.Module, # one of `_UNETS`
+    condition: Tensor|None, # as for `from_diffusers`
+    device: str, # where the network runs
+) -> Tensor|None: # [K,T,D]
+    "What a network is conditioned on, in its own precision; refused where it does not fit."
+    wide = getattr(net.config, 'cross_attention_dim', None)
+    if wide is None:
+        if condition is None: return None
+        raise CreativityError('condition= is for a UNet2DConditionModel')
+    if isinstance(condition, Tensor) and condition.ndim == 2: condition = condition[None]
+    if not isinstance(condition, Tensor) or condition.ndim != 3 or condition.shape[2] != wide:
+        got = list(condition.shape) if isinstance(condition, Tensor) else type(condition).__name__
+        raise CreativityError('a UNet2DConditionModel needs condition=, the embedding of a text '
+                              f'[tokens,{wide}], or one for each class [K,tokens,{wide}], '
+                              f'got {got}')
+    if len(condition) > 1 and net.config.num_class_embeds:
+        raise CreativityError('this network has classes of its own: give one condition for all')
+    return condition.detach().to(device, next(net.parameters()).dtype)
+
+# %% ../../nbs/library/networks/diffusers.ipynb #e641be22
 def from_diffusers(
     model, # a folder (of a model or a pipeline), a loaded pipeline, or a UNet2DModel
     scheduler=None, # for a UNet2DModel: its scheduler; for a folder: None, or another one's name
     device: str = 'cpu', # where it will run
+    condition: Tensor|None = None, # embedding of a text [T,D]; of K texts [K,T,D], its classes
 ) -> Model: # a denoiser; `net.times(n)` is the grid of its scheduler
     """A diffusers `UNet2DModel` as a denoiser, with all that its scheduler says.
 
@@ -286,17 +313,25 @@ def from_diffusers(
     scheduler's own loop.
     Where x̂₀ is clipped the noise is recomputed, as DDPM does, and DDIM with
     `use_clipped_model_output=True`.
+    Of a latent pipeline it is the network on latents: its images are latents, `range=None`. A
+    `UNet2DConditionModel` needs a `condition`.
     """
     net, scheduler = _parts(model, scheduler)
     spec = scheduler_spec(scheduler)
     net = net.to(device).eval().requires_grad_(False)
+    told = conditions(net, condition, device)
+    many = told is not None and len(told) > 1
     c, side = net.config, net.config.sample_size
 
-    def f(x, t, label): return net(x, t, class_labels=label).sample
+    def f(x, t, label):
+        if told is None: return net(x, t, class_labels=label).sample
+        text = told[label] if many else told.expand(len(x), -1, -1)
+        return net(x, t, text, class_labels=None if many else label).sample
     sides = [side, side] if isinstance(side, int) else side
     shape = None if sides is None else (c.in_channels, *sides)
+    classes = len(told) if told is not None and many else c.num_class_embeds or 0
     made = Model(spec.precondition(f) if spec.precondition else f, spec.schedule, spec.predicts,
-                 shape=shape, classes=c.num_class_embeds or 0, clip=spec.clip or False,
+                 shape=shape, classes=classes, clip=spec.clip or False,
                  to_time=spec.to_time, device=device)
     made.net, made.grid, made.variance = net, spec.grid, spec.variance
     made._weights = next(net.parameters())
