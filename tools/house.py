@@ -28,7 +28,7 @@ theory.belief theory.windows theory.ideal theory.locality theory.equivariance th
 engine.lanes engine.plan engine.sums engine.margins
 engine.sweep engine.flash engine.stream engine.second
 machines.widths machines.windows machines.whole machines.named
-machines.rivals machines.mix machines.conditional machines.bounded machines.shared
+machines.rivals machines.sampled machines.mix machines.conditional machines.bounded machines.shared
 networks.architectures networks.wrap networks.card networks.train networks.diffusers
 measure.receptive measure.likelihood measure.place measure.provenance measure.limbs measure.pair
 measure.calibrate measure.nulls measure.onestep measure.compare
