@@ -103,7 +103,9 @@ def test_ours_is_calibrated_with_its_members(j, monkeypatch):
     mine = R.Judged(NAME, images=3)
     mine.net = truth
     found = R.calibrate_mixed(mine, 'refined blend', [0])
-    assert found['theory'] == lists['theory'] and found['shares'][1:9] == [.25]*8 and found['left'][1:9] == [.1]*8
+    assert found['theory'] == lists['theory']
+    assert found['shares'][1:9] == [.25]*8
+    assert found['left'][1:9] == [.1]*8
 
 
 def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
@@ -133,6 +135,13 @@ def test_a_cell_is_what_compare_measures(j):
     for truth, steps in (('few', 20), ('many', 150)):
         one = compare(j.net, {'LS': machine}, [11], 20, steps, progress=False)
         for k in ('r', 'mse'): assert cell[truth][k][0] == pytest.approx(one.values[k]['LS'][0], rel=2e-3)
+        row = dict(circular=False, spread={'kamb': R._spreads(j, 'kamb', [11])}, cells={'kamb': {'LS': dict(numbers=cell)}})
+        result = dict(networks={NAME: row})
+        assert R.determination_of(result, NAME, 'LS', truth)[0] == pytest.approx(one.values['cod']['LS'][0], abs=2e-3)
+        parts = R.parts_of_error(result, NAME, 'LS', truth)
+        assert sum(parts.values()) == pytest.approx(1 - one.values['cod']['LS'][0], abs=2e-3)
+        shift = one.images['LS'].mean() - one.images['network'].mean()
+        assert parts['brightness'] == pytest.approx(float(shift**2/one.images['network'].var(correction=0)), abs=3e-3)
 
 
 def test_hotter_noise_by_time():
@@ -145,3 +154,54 @@ def test_hotter_noise_by_time():
     assert s != Hotter(c.CosineSchedule(), 4.)
     ls = c.LSMachine(torch.zeros(2, 1, 4, 4), scales=3)
     assert c.compare(ls, {'hot': ByNoise([Tempered(ls, 2.), ls])}, [0], 2, progress=False).median['r']['hot'] == 0
+
+
+def made_up(seed=0):
+    "A result of two networks, in which the errors are known: ours is best, Wiener worst."
+    rng, sizes = np.random.default_rng(seed), {'refined blend': .1, 'theory': .2, 'LS': .3, 'PSPC-square': .31, 'Wiener': 1.}
+    networks = {}
+    for name, circular in (('mnist-resnet', False), ('mnist-resnet-circular', True)):
+        base = rng.uniform(.5, 1.5, 25)
+        cells = {n if n in R.MIXED else n.replace('theory', 'ELS' if circular else 'bbELS'): size*base*rng.uniform(.9, 1.1, 25)
+                 for n, size in sizes.items()}
+        def numbers(v): return dict(mse=list(v), r=list(1 - v/4), contrast=[1.]*25)
+        one = {n: dict(numbers=dict(one={k: np.stack([w]*5, 1).tolist() for k, w in numbers(v).items()})) for n, v in cells.items()}
+        cells = {n: dict(numbers={t: numbers(v) for t in ('few', 'many')}) for n, v in cells.items()}
+        networks[name] = dict(circular=circular, classes=0, cells={'kamb': cells, 'one-step': one})
+    return dict(networks=networks, noise_levels=list(R.NOISE_LEVELS))
+
+
+def test_a_result_is_read():
+    result = made_up()
+    for w in result['networks']:
+        value, low, high = R.skill_of(result, w, 'theory')
+        assert low < value < high
+        assert value == pytest.approx(.8, abs=.03)
+        assert value == pytest.approx(1 - R.errors_of(result, w, 'theory').sum()/R.errors_of(result, w, 'Wiener').sum())
+        assert R.best_published(result, w) == 'theory'
+        assert R.best_published(result, w, 'one-step', 'one') == 'theory'
+        assert R.against(result, w, 'refined blend', 'theory').better
+        assert not R.against(result, w, 'LS', 'theory').better
+        assert R.finished(result, w, ['theory', 'ES']) == ['theory']
+    assert R.networks_of(result, 'ResNet') == ['mnist-resnet']
+    assert R.networks_of(result, 'UNet') == []
+    ranks = R.ranking(result, list(result['networks']), ('LS', 'theory', 'ES', 'refined blend'))
+    assert [r[0] for r in ranks] == ['refined blend', 'theory', 'LS']
+    assert ranks[0][4] == 1
+    assert all(low < value < high for _, value, low, high, _ in ranks)
+    text = R.verdict_table(result)
+    assert text.count('\n') == 3
+    assert 'over theory' in text
+    assert R.tried_table(result).count('+0.10 [') == 2
+    assert R.tried_table(result, 'one-step', 'one').count('+0.10 [') == 2
+
+
+def test_figures_show_what_there_is():
+    import matplotlib.pyplot as plt
+    result = made_up()
+    fig, other = R.verdict_figure(result), R.noise_figure(result)
+    drawn = [line for line in fig.axes[0].lines if line.get_label() == 'ours']
+    assert len(drawn) == 1
+    assert np.allclose(drawn[0].get_xdata(), .9, atol=.03)
+    assert [len(ax.lines) for ax in other.axes] == [5, 5, 1, 1]
+    plt.close('all')

@@ -25,7 +25,7 @@ def command_line(
     name: str, # of the command, e.g. 'study limbs'
     run: Callable, # its function
     given: dict[str, Any], # its arguments by name; others are passed over
-    left_out: tuple = ('out', 'device', 'extend', 'progress'), # what the result does not depend on
+    left_out: tuple = ('out', 'device', 'extend', 'progress', 'minutes'), # of no account in the end
 ) -> str: # for a shell
     "A command with all that it was given; what is None or off goes without saying."
     words = ['creativity', *name.split()]
