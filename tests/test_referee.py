@@ -97,7 +97,7 @@ def test_ours_is_a_blend_refined_by_noise_level(j):
 def test_ours_is_calibrated_with_its_members(j, monkeypatch):
     "Where the network is the blend itself, its shares are found."
     lists = dict(theory=dict(widths=[3]*10), averaged=dict(widths=[5]*10))
-    monkeypatch.setattr(R, 'calibrate_kind', lambda j, kind: lists['averaged' if 'averaged' in kind else 'theory'])
+    monkeypatch.setattr(R, '_calibrate_kind', lambda j, kind: lists['averaged' if 'averaged' in kind else 'theory'])
     truth = R.mix(j, R.members(j, lists), [.25]*10, [.1]*10)
     truth.num_classes, truth.card = j.classes, dict(sha256='blend')
     mine = R.Judged(NAME, images=3)
@@ -110,7 +110,7 @@ def test_ours_is_calibrated_with_its_members(j, monkeypatch):
 
 def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
     how = dict(network=NAME, images=3, seeds=2, groups=1, out=tmp_path)
-    monkeypatch.setattr(R, 'HELD_OUT', 1)
+    monkeypatch.setattr(R, '_HELD_OUT', 1)
     monkeypatch.setattr(R, '_ORDER', (('Wiener', 'LS', 'network, other seed'),))
     assert not R.run_study(**how, minutes=1e-9)['networks'][NAME]['cells']
     first = R.run_study(**how)
@@ -120,7 +120,9 @@ def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
     for name, cell in cells['kamb'].items():
         assert set(cell['numbers']) == {'few', 'many'}
         assert all(np.shape(cell['numbers'][n][k]) == (2,) for n in ('few', 'many') for k in R.NUMBERS), name
-    assert np.shape(cells['one-step']['LS']['numbers']['one']['r']) == (1, len(R.NOISE_LEVELS))
+    one = cells['one-step']['LS']['numbers']['one']
+    assert {k: len(v) for k, v in one.items()} == dict(mse=1, by_time=len(R.NOISE_LEVELS))
+    assert np.mean(one['by_time']) == pytest.approx(one['mse'][0], rel=2e-3)
     assert len(cells['kamb']['LS']['settings']['widths']) == R.STEPS_CALIBRATED
     assert max(cells['kamb']['network, other seed']['numbers']['few']['r']) < .95
     monkeypatch.setattr(R, 'flow_cosines', None)
@@ -165,7 +167,7 @@ def made_up(seed=0):
         cells = {n if n in R.MIXED else n.replace('theory', 'ELS' if circular else 'bbELS'): size*base*rng.uniform(.9, 1.1, 25)
                  for n, size in sizes.items()}
         def numbers(v): return dict(mse=list(v), r=list(1 - v/4), contrast=[1.]*25)
-        one = {n: dict(numbers=dict(one={k: np.stack([w]*5, 1).tolist() for k, w in numbers(v).items()})) for n, v in cells.items()}
+        one = {n: dict(numbers=dict(one=dict(mse=list(v), by_time=[v.mean()]*5))) for n, v in cells.items()}
         cells = {n: dict(numbers={t: numbers(v) for t in ('few', 'many')}) for n, v in cells.items()}
         networks[name] = dict(circular=circular, classes=0, cells={'kamb': cells, 'one-step': one})
     return dict(networks=networks, noise_levels=list(R.NOISE_LEVELS))
