@@ -125,9 +125,16 @@ def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
     assert np.mean(one['by_time']) == pytest.approx(one['mse'][0], rel=2e-3)
     assert len(cells['kamb']['LS']['settings']['widths']) == R.STEPS_CALIBRATED
     assert max(cells['kamb']['network, other seed']['numbers']['few']['r']) < .95
+    changed = json.loads(json.dumps(first))
+    changed['networks'][NAME]['cells']['kamb']['Wiener']['numbers']['few']['r'] = [0., 0.]
+    monkeypatch.setattr(R, 'stored', lambda name: changed)
+    again = R.run_study(**how | dict(out=tmp_path/'again'), recompute=f'{NAME}/Wiener')
+    assert again['networks'] == first['networks']
     monkeypatch.setattr(R, 'flow_cosines', None)
     monkeypatch.setattr(R.Flow, 'image', None)
+    monkeypatch.setattr(R.Flow, 'beliefs', None)
     assert json.dumps(R.run_study(**how)) == json.dumps(first)
+    assert R.run_study(**how | dict(out=None), extend=True)['networks'] == changed['networks']
 
 
 def test_a_cell_is_what_compare_measures(j):
