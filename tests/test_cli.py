@@ -145,7 +145,7 @@ def test_sample_takes_class_names_published_scales_and_folders(run, tmp_path):
     ('--seed -1', '--seed must be at least 0'),
     ('--steps 0', '--steps must be at least 1'),
     ('--method dpm', 'choose ddim, ddpm, euler, heun'),
-    ('--device abacus', 'choose cpu or cuda'),
+    ('--device abacus', 'choose cpu, cuda or mps'),
     ('--out file/below', 'file/below'),
     ('--data . --label 3', 'no image files'),
     ('--data . --n 1', 'no image files'),

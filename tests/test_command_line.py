@@ -225,7 +225,7 @@ def test_contradictions_are_refused(refused):
     refused('sample --network mnist-resnet --label 3', 'no classes')
     refused('sample --data ""', '--data is empty')
     refused('sample --size 0', '--size must be a side')
-    refused('sample --device meta', 'choose cpu or cuda')
+    refused('sample --device meta', 'choose cpu, cuda or mps')
 
 
 @pytest.mark.parametrize('line', ['sample --k 3', 'sample --network fashion_mnist-resnet', 'compare --n 10', 'calibrate --n 10'])

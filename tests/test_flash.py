@@ -88,8 +88,8 @@ def worst(found, right):
 def test_seeds_of_all_levels_share_the_keys(backend):
     x, data, *_ = problem(2, (4, 5), .4, B=4)
     a, sigma = zip(*map(levels, (.02, .2, .6, .9)), strict=True)
-    plan, again = Plan(bbels_rule, (4, 5), 3), Plan(bbels_rule, (4, 5), 7)
-    for p in (plan, again):
+    widths = (3,) if backend == 'flash' else (3, 7)
+    for p in (Plan(bbels_rule, (4, 5), k) for k in widths):
         assert worst(stream(x, data, p, a, sigma, backend=backend), stream(x.double(), data, p, a, sigma)) < BOUND
 
 
@@ -133,9 +133,10 @@ def test_machines_with_labels(kind, backend):
 @pytest.mark.parametrize('seed', range(2))
 def test_precision_by_attack(seed, backend):
     "Flat images that differ by little and a query half-way; black and white ones half-way, uphill to the worst query."
-    draw, worst_error, shape = torch.Generator().manual_seed(seed), 0., (3, 6, 6)
-    plan = Plan(bbels_rule if seed else ls_rule, shape[1:], 5)
-    for turn in range(3 if backend == 'flash' else 12):
+    few = backend == 'flash' # the interpreter is slow
+    draw, worst_error, shape = torch.Generator().manual_seed(seed), 0., (3, 3, 3) if few else (3, 6, 6)
+    plan = Plan(bbels_rule if seed else ls_rule, shape[1:], 3 if few else 5)
+    for turn in range(3 if few else 12):
         t = (.02, .1, .4)[turn % 3]
         a, sigma = levels(t)
         if turn % 2: data = torch.where(torch.rand(2, *shape, generator=draw) < .5, -1., 1.)
@@ -333,3 +334,16 @@ def test_the_rest_is_quiet():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         stream(x, data, Plan(ls_rule, (4, 5), 3), [a], [sigma], backend='products')
+
+
+def test_the_gpu_bench_runs_keeps_time_and_tells_errors(tmp_path):
+    "On the CPU with the compiled loops; on a GPU the command line runs it."
+    from creativity.studies.speed import gpu_bench, gpu_files, gpu_table
+    result = gpu_bench('cpu', 40, (3,), 1, ways=('torch', 'compiled'), scales=[3, 3])
+    assert [r['B'] for r in result['rows']] == [1, 1, 16]*3 + [1, 1]
+    assert max(r['error'] for r in result['rows'] if 'error' in r) < BOUND
+    assert all(r['seconds'] > 0 for r in result['rows'])
+    assert len(gpu_table(result).splitlines()) == 13
+    assert [p.name for p in gpu_files(result, tmp_path)] == ['gpu.json', 'gpu.txt']
+    short = gpu_bench('cpu', 40, (3,), 1, seconds=0)
+    assert (short['rows'], short['left_out']) == ([], 5)

@@ -221,7 +221,7 @@ assert misses[0] == 1, misses # the check can fail
 misses[0] = 0
 draw = torch.Generator().manual_seed(0)
 for rule, circular in ((ls_rule, (False, False)), (bbels_rule, (False, False)), (els_rule, (True, True)), (els_inside_rule, (True, False))):
-    for C, H, W, N, k in ((1, 7, 6, 5, 1), (1, 7, 6, 21, 5), (3, 7, 9, 17, 7), (2, 5, 18, 80, 3), (3, 6, 17, 33, 17)):
+    for C, H, W, N, k in ((1, 7, 6, 5, 1), (1, 7, 6, 21, 5), (3, 7, 9, 17, 7), (2, 5, 18, 80, 3), (4, 6, 17, 21, 7), (3, 6, 17, 33, 17)):
         if rule is els_inside_rule and k > min(H, W): continue
         plan, data = Plan(rule, (H, W), k, *circular), torch.rand(N, C, H, W, generator=draw)*2 - 1
         x, g = torch.randn(1, C, H, W, generator=draw), torch.randn(1, C, H, W, generator=draw)

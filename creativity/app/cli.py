@@ -74,7 +74,7 @@ def read_device(
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as e:
         why = (str(e).splitlines() or [''])[0][:80]
-        raise CreativityError(f'no device {name!r} here ({why}): choose cpu or cuda') from None
+        raise CreativityError(f'no device {name!r} here ({why}): choose cpu, cuda or mps') from None
 
 # %% ../../nbs/library/app/cli.ipynb #eb8eb05a
 def read_size(
@@ -492,22 +492,26 @@ def run_bench(
     device: str = 'cpu', # for the work
     out: Path = Path('out/bench'), # for bench.json, bench.txt and bench.png
 ):
-    "Time the machines against the textbook way, in the same run."
+    "Time the machines against the textbook way; on a GPU, the kernel against what is expected."
     import matplotlib
 
     from creativity.files import writable_folder
     from creativity.studies.command import command_line
-    from creativity.studies.speed import bench, bench_files, bench_table
+    from creativity.studies import speed
     if bad := [w for w in k if w % 2 == 0 or not 1 <= w <= 31]:
         raise CreativityError(f'--k must be odd and from 1 to 31, got {bad[0]}')
     matplotlib.use('agg')
     given = dict(quick=quick, full=full, k=list(k), n=n, repeats=repeats)
     how = command_line('bench', run_bench, given)
     device, out = str(read_device(device)), writable_folder(out)
+    if device.startswith('cuda'):
+        found = speed.gpu_bench(device, 5000 if quick else 50_000, repeats=1 if quick else repeats)
+        print(speed.gpu_table(found))
+        return wrote(speed.gpu_files(dict(command=how) | found, out))
     if quick: n, repeats = min(n, 100), 1
-    result = dict(command=how) | bench(k, n, repeats, device, full)
-    print(bench_table(result))
-    wrote(bench_files(result, out))
+    result = dict(command=how) | speed.bench(k, n, repeats, device, full)
+    print(speed.bench_table(result))
+    wrote(speed.bench_files(result, out))
 
 # %% ../../nbs/library/app/cli.ipynb #b8fb09ad
 def train_end(

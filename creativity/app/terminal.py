@@ -130,7 +130,7 @@ SHARED = dict(
     scales='window widths: a list (3,5,9; lowest noise first) or a name '
            '(mnist-unet, published:mnist-unet)',
     seed='what all random numbers follow from; the first of --seeds',
-    device='cpu or cuda',
+    device='cpu, cuda or mps',
     out='a folder, made if need be')
 
 LEAST = dict(seeds=1, seed=0, steps=1, network_steps=1, n=1, images=1, limb_seeds=1, versions=1,

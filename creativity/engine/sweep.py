@@ -44,23 +44,35 @@ def squares(q, p):
 
 @overload(column, jit_options=dict(forceinline=True, **options))
 def _column(p, like):
-    if len(like) == 1: return lambda p, like: (load(p, 0),)
-    return lambda p, like: (load(p, 0), load(p, LANES), load(p, 2*LANES))
+    L2, L3 = 2*LANES, 3*LANES
+    # a tuple has its length when it is compiled, so each is written out
+    return {1: lambda p, like: (load(p, 0),),
+            2: lambda p, like: (load(p, 0), load(p, LANES)),
+            3: lambda p, like: (load(p, 0), load(p, LANES), load(p, L2)),
+            4: lambda p, like: (load(p, 0), load(p, LANES), load(p, L2), load(p, L3))}[len(like)]
 
 @overload(pixel, jit_options=dict(forceinline=True, **options))
 def _pixel(x, like):
-    if len(like) == 1: return lambda x, like: (splat(x[0]),)
-    return lambda x, like: (splat(x[0]), splat(x[1]), splat(x[2]))
+    return {1: lambda x, like: (splat(x[0]),),
+            2: lambda x, like: (splat(x[0]), splat(x[1])),
+            3: lambda x, like: (splat(x[0]), splat(x[1]), splat(x[2])),
+            4: lambda x, like: (splat(x[0]), splat(x[1]), splat(x[2]), splat(x[3]))}[len(like)]
 
 @overload(squares, jit_options=dict(forceinline=True, **options))
 def _squares(q, p):
-    def colour(q, p):
-        d0, d1, d2 = q[0] - p[0], q[1] - p[1], q[2] - p[2]
-        return d0*d0 + d1*d1 + d2*d2
-    def grey(q, p):
+    def one(q, p):
         d = q[0] - p[0]
         return d*d
-    return grey if len(q) == 1 else colour
+    def two(q, p):
+        d0, d1 = q[0] - p[0], q[1] - p[1]
+        return d0*d0 + d1*d1
+    def three(q, p):
+        d0, d1, d2 = q[0] - p[0], q[1] - p[1], q[2] - p[2]
+        return d0*d0 + d1*d1 + d2*d2
+    def four(q, p):
+        d0, d1, d2, d3 = q[0] - p[0], q[1] - p[1], q[2] - p[2], q[3] - p[3]
+        return (d0*d0 + d1*d1) + (d2*d2 + d3*d3)
+    return (one, two, three, four)[len(q) - 1]
 
 # %% ../../nbs/library/engine/sweep.ipynb #835361b2
 @inlined
@@ -74,7 +86,7 @@ def store_four(p, step, a, b, c, d):
 # %% ../../nbs/library/engine/sweep.ipynb #a935160e
 @compiled
 def differences(x, p, like, n, out, row):
-    """n squared differences for each of four neighbouring shifts, one or three channels; `out` holds
+    """n squared differences for each of four neighbouring shifts, one to four channels; `out` holds
     rows of `row` numbers."""
     wide = len(like)*LANES
     a, b, c = column(p, like), column(offset(p, wide), like), column(offset(p, 2*wide), like)
@@ -182,10 +194,15 @@ def windows(x, p, like, k, n, tails, out, row):
 def rows_of_windows(x, p, C, k, n, step, line, wide, tails, out, row):
     """Sums along the row for four candidates: neighbouring shifts where step is 0, else blocks that lie
     `step` numbers apart. `line` holds rows of `wide` numbers, `out` rows of `row` numbers."""
-    if step == 0 and k > 5 and C == 1: return windows(x, p, (1,), k, n, tails, out, row)
-    if step == 0 and k > 5 and C == 3: return windows(x, p, (1, 1, 1), k, n, tails, out, row)
+    if step == 0 and k > 5:
+        if C == 1: return windows(x, p, (1,), k, n, tails, out, row)
+        if C == 2: return windows(x, p, (1, 1), k, n, tails, out, row)
+        if C == 3: return windows(x, p, (1, 1, 1), k, n, tails, out, row)
+        if C == 4: return windows(x, p, (1, 1, 1, 1), k, n, tails, out, row)
     if step == 0 and C == 1: differences(x, p, (1,), n + k - 1, line, wide)
+    elif step == 0 and C == 2: differences(x, p, (1, 1), n + k - 1, line, wide)
     elif step == 0 and C == 3: differences(x, p, (1, 1, 1), n + k - 1, line, wide)
+    elif step == 0 and C == 4: differences(x, p, (1, 1, 1, 1), n + k - 1, line, wide)
     else: differences_apart(x, p, C, step or C*LANES, n + k - 1, line, wide)
     for g in range(SIDE): sum_along(offset(line, g*wide), k, n, tails, offset(out, g*row))
 

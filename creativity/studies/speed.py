@@ -24,6 +24,7 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..diffusion import CosineSchedule, add_noise, sample, seed_noise
+from ..engine.flash import GPUS, fused_seconds, shift_seconds
 from ..engine.plan import Plan
 from ..engine.stream import free_bytes
 from ..files import write_figure, write_json, write_text
@@ -529,3 +530,94 @@ def bench_files(
     return [write_json(out/'bench.json', result),
             write_text(out/'bench.txt', bench_table(result)),
             write_figure(out/'bench.png', fig, bbox_inches='tight')]
+
+# %% ../../nbs/studies/speed.ipynb #2693f89a
+def _timed(f, device, repeats):
+    "Seconds of a call, the median; a GPU is waited for. The first call is not counted."
+    def wait():
+        if device.type == 'cuda': torch.cuda.synchronize(device)
+    seconds = []
+    for _ in range(repeats + 1):
+        wait()
+        begun = time.perf_counter()
+        f()
+        wait()
+        seconds.append(time.perf_counter() - begun)
+    return sorted(seconds[1:])[(repeats - 1)//2]
+
+def _expected(plan, C, N, B, gpu, way):
+    "Seconds on paper."
+    if way == 'torch': return shift_seconds(plan, C, N, B, gpu)
+    return fused_seconds(plan, C, N, B, gpu)['total']
+
+def _gpu_rows(m, x, k, t, ways, repeats):
+    "One machine and width: a row for each way and number of seeds."
+    plan, few, queries = m.plan(k), m.images[:200], x[:1].double()
+    right = type(m)(few, backend='torch').denoise(queries, t, k=k)
+    for way in ways:
+        found = type(m)(few, backend=way).denoise(x[:1], t, k=k)
+        fast = type(m)(m.store, backend=way)
+        for B in (1, len(x)) if way != 'torch' else (1,):
+            seconds = _timed(partial(fast.denoise, x[:B], t, k=k), x.device, repeats)
+            expected = {g.name: _expected(plan, x.shape[1], len(m.store), B, g, way) for g in GPUS}
+            yield dict(machine=type(m).__name__, way=way, k=k, t=t, B=B, n=len(m.store),
+                       seconds=seconds, expected=expected, error=(found - right).abs().max().item())
+
+# %% ../../nbs/studies/speed.ipynb #9e08103c
+def gpu_bench(
+    device: str = 'cuda', # where
+    n: int = 50_000, # training images
+    ks: Sequence[int] = (3, 7, 15), # window widths
+    repeats: int = 3, # of each measurement
+    seconds: float = 180., # what would begin later is left out
+    ways: Sequence[str] = ('torch', 'flash'), # backends
+    scales: Sequence[int]|None = None, # of the sample; by default as published
+) -> dict: # facts and rows
+    "What a GPU does, beside what was expected of it."
+    begun, where = time.perf_counter(), torch.device(device)
+    images, photo = load('cifar10', n=min(n, 2000)).x, load('cifar10', 'test', n=1).x
+    images, rows, left_out = enough_images(images, n).to(where), [], 0
+    scales = scales or published_scales('cifar10-resnet')
+    for k in ks:
+        t = time_of_width(scales, k)
+        noise, photos = seed_noise(range(16), photo.shape[1:]), photo.expand(16, -1, -1, -1)
+        x = add_noise(photos, noise, t, CosineSchedule())
+        for kind in (BBELSMachine, LSMachine, partial(ELSMachine, wrapped=False)):
+            if time.perf_counter() - begun > seconds: left_out += 1
+            else: rows += _gpu_rows(kind(images), x.float().to(where), k, t, ways, repeats)
+    noise = seed_noise([0], photo.shape[1:]).to(where)
+    for way in ways:
+        if time.perf_counter() - begun > seconds: left_out += 1
+        else:
+            m = BBELSMachine(images, scales=list(scales), backend=way)
+            took = _timed(partial(sample, m, noise, len(scales), progress=False), where, 1)
+            rows.append(dict(machine='20 steps', way=way, n=n, B=1, seconds=took))
+    name = torch.cuda.get_device_name(where) if where.type == 'cuda' else device
+    facts = dict(version=creativity.__version__, torch=torch.__version__, device=name)
+    return facts | dict(left_out=left_out, took=time.perf_counter() - begun, rows=rows)
+
+def gpu_table(
+    result: dict, # from `gpu_bench`
+) -> str: # lines
+    "The measurements of a GPU as a table."
+    names = ''.join(f'{g.name + " on paper":>16}' for g in GPUS)
+    made = f'{result["device"]}, torch {result["torch"]}, version {result["version"]}'
+    head = f'{"machine":14}{"way":9}{"k":>3}{"seeds":>6}{"images":>8}{"seconds":>10}'
+    took = f'{result["took"]:.0f} s, {result["left_out"]} measurements left out for time'
+    lines = [f'{made}, {took}', f'{head}{names}{"error":>9}']
+    for r in result['rows']:
+        paper = ''.join(f'{r["expected"][g.name]:16.4f}' for g in GPUS if 'expected' in r)
+        error = f'{r["error"]:9.0e}' if 'error' in r else ''
+        lines.append(f'{r["machine"]:14}{r["way"]:9}{r.get("k", ""):>3}{r["B"]:>6}{r["n"]:>8}'
+                     f'{r["seconds"]:>10.4f}{paper}{error}')
+    return '\n'.join(lines)
+
+# %% ../../nbs/studies/speed.ipynb #2cf68b9e
+def gpu_files(
+    result: dict, # from `gpu_bench`
+    out: Path, # folder
+) -> list[Path]: # the files
+    "Write the measurements of a GPU as JSON and table."
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    return [write_json(out/'gpu.json', result), write_text(out/'gpu.txt', gpu_table(result))]
