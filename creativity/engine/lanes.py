@@ -10,6 +10,7 @@ import math
 import operator
 import os
 from collections.abc import Callable
+from itertools import chain
 
 import numba
 import numpy as np
@@ -162,7 +163,8 @@ def splat(typing, x):
         kind = ir.VectorType(args[0].type, LANES)
         zero = ir.Constant(ir.IntType(32), 0)
         first = b.insert_element(ir.Constant(kind, ir.Undefined), args[0], zero)
-        return b.shuffle_vector(first, first, ir.Constant(ir.VectorType(zero.type, LANES), [0]*LANES))
+        everywhere = ir.Constant(ir.VectorType(zero.type, LANES), [0]*LANES)
+        return b.shuffle_vector(first, first, everywhere)
     return Vector(x)(x), build
 
 # %% ../../nbs/library/engine/lanes.ipynb #1af638fc
@@ -275,10 +277,10 @@ def exp2_all(x, out):
 
 # %% ../../nbs/library/engine/lanes.ipynb #ae36558b
 def _interleaved(b, lines):
-    "Sixteen vectors, transposed: four rounds, in each of which two vectors are interleaved into two others."
-    half = LANES//2
-    order = lambda i: [v for j in range(i, i + half) for v in (j, j + LANES)]
-    low, high = (ir.Constant(ir.VectorType(ir.IntType(32), LANES), order(i)) for i in (0, half))
+    "Sixteen vectors, transposed: four rounds, in each of which pairs of vectors are interleaved."
+    half, kind = LANES//2, ir.VectorType(ir.IntType(32), LANES)
+    both = [(j, j + LANES) for j in range(LANES)]
+    low, high = (ir.Constant(kind, list(chain(*part))) for part in (both[:half], both[half:]))
     for _ in range(LANES.bit_length() - 1):
         pairs = zip(lines[:half], lines[half:], strict=True)
         lines = [b.shuffle_vector(v, w, mask) for v, w in pairs for mask in (low, high)]
@@ -297,7 +299,8 @@ def transpose(typing, p, each, factor, out, step):
             at = _address(context, b, kind, start, b.mul(step, _number(i)), LANES)
             return b.bitcast(at, vector.as_pointer())
         scale = context.get_constant_undef(Vector(out.dtype))
-        for i in range(LANES): scale = b.insert_element(scale, factor_, ir.Constant(ir.IntType(32), i))
+        for i in range(LANES):
+            scale = b.insert_element(scale, factor_, ir.Constant(ir.IntType(32), i))
         lines = [b.load(place(p, p_, each_, i, source)) for i in range(LANES)]
         for v in lines: v.align = p.dtype.bitwidth//8
         lines = _interleaved(b, [b.fmul(_converted(b, v, target), scale) for v in lines])
@@ -316,14 +319,18 @@ def gather(p, each, n, m, factor, out, step):
 # %% ../../nbs/library/engine/lanes.ipynb #355dc223
 @compiled
 def lay_out(p, n, C, H, W, factor, left, columns, block):
-    """n images [C,H,W], times a factor, as a block [H,columns,C,LANES]; past the border of a circular
-    image its columns come again."""
+    """n images [C,H,W], times a factor, as a block [H,columns,C,LANES].
+
+    Past the border of a circular image its columns come again."""
     long = len(columns)*C*LANES
-    for c in range(C): # in the order in which the images lie in memory: their pages are few then
+    # in the order in which the images lie in memory: their pages are few then
+    for c in range(C):
         for y in range(H):
             for j in range(0, W, LANES):
-                j = min(j, max(0, W - LANES)) # the last sixteen may overlap the ones before
-                images, to = offset(p, (c*H + y)*W + j), offset(block, y*long + ((left + j)*C + c)*LANES)
+                # the last sixteen may overlap the ones before
+                j = min(j, max(0, W - LANES))
+                images = offset(p, (c*H + y)*W + j)
+                to = offset(block, y*long + ((left + j)*C + c)*LANES)
                 if n >= LANES and W >= LANES: transpose(images, C*H*W, factor, to, C*LANES)
                 else: gather(images, C*H*W, n, min(W, LANES), factor, to, C*LANES)
     for i in range(len(columns)):

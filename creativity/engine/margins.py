@@ -22,14 +22,20 @@ TOGETHER = 128 # images that share a box
 def content_boxes(
     images: Tensor, # [N,C,H,W]
 ) -> np.ndarray|None: # [N,2,2] rows and columns, first and end; None if most images have no margin
-    "What lies within the margins of each image; a margin has the colour of the first image's first pixel."
+    "What lies within the margins of each image, which have the colour of the very first pixel."
     blank = images[0, :, :1, :1]
-    corners = (images[:, :, [0, -1], [0, -1]] != blank[..., 0]).any(1) # both of them marked: no margin
+    # two opposite corners marked: no margin
+    corners = (images[:, :, [0, -1], [0, -1]] != blank[..., 0]).any(1)
     if corners.all(1).float().mean() > .5: return None
-    def ends(marks): # of an image that is blank all over: everything
-        return torch.stack([marks.byte().argmax(1), marks.shape[1] - marks.flip(1).byte().argmax(1)], 1)
-    marked = ((part != blank).any(1) for part in images.split(TOGETHER))
-    return torch.cat([torch.stack([ends(m.any(2)), ends(m.any(1))], 1) for m in marked]).numpy()
+    def ends(marks):
+        "First and end of what is marked; of an image that is blank all over: everything."
+        first, behind = marks.byte().argmax(1), marks.flip(1).byte().argmax(1)
+        return torch.stack([first, marks.shape[1] - behind], 1)
+    boxes = []
+    for part in images.split(TOGETHER):
+        marked = (part != blank).any(1)
+        boxes.append(torch.stack([ends(marked.any(2)), ends(marked.any(1))], 1))
+    return torch.cat(boxes).numpy()
 
 # %% ../../nbs/library/engine/margins.ipynb #98c936db
 def same_boxes(
@@ -51,13 +57,17 @@ def clip_axis(
     r: int, # how far windows reach
     circular: bool, # do the training images wrap?
     more: int, # what a stretch costs beside its length, in pixels
-) -> tuple[np.ndarray, np.ndarray]: # [R',3] the same for windows that reach into the box; [R'] index of the shift
+) -> tuple[np.ndarray, np.ndarray]: # [R',3] of windows that reach into the box; [R'] their shifts
     "One axis of a plan, for images with margins."
+    shift, start, stop = axis.T
     turns = np.arange(-1, 3)[:, None]*n if circular else np.zeros((1, 1), dtype=int)
-    first, end = np.maximum(axis[:, 1], box[0] - r - axis[:, 0] + turns), np.minimum(axis[:, 2], box[1] + r - axis[:, 0] + turns)
+    first = np.maximum(start, box[0] - r - shift + turns)
+    end = np.minimum(stop, box[1] + r - shift + turns)
     turn, i = np.nonzero(first < end)
-    part, cost = np.stack([axis[i, 0], first[turn, i], end[turn, i]], 1), lambda axis: (axis[:, 2] - axis[:, 1] + more).sum()
-    overlap = circular and box[1] - box[0] + 2*r > n # both ends of the box would reach the same windows
+    part = np.stack([shift[i], first[turn, i], end[turn, i]], 1)
+    def cost(axis): return (axis[:, 2] - axis[:, 1] + more).sum()
+    # both ends of the box would reach the same windows
+    overlap = circular and box[1] - box[0] + 2*r > n
     return (axis, np.arange(len(axis))) if overlap or cost(part) > cost(axis) else (part, i)
 
 # %% ../../nbs/library/engine/margins.ipynb #ae5bbcbf
@@ -67,13 +77,18 @@ def clip_plan(
 ) -> Plan: # the same or fewer
     "The windows of a plan that show more than the margin."
     if box is None: return plan
-    part, costs = copy(plan), (plan.r, SIDE//2) # sums for a first row; columns that only some of the neighbouring shifts need
-    (rows, i), (cols, j) = (clip_axis(*of, plan.r, plan.d_circular, more) for *of, more in zip(plan.axes, box, plan.shape, costs, strict=True))
-    part.shifts, part.names = rectangles(rows, cols), np.add.outer(i*len(plan.axes[1]), j).flatten()
+    (row_axis, col_axis), (H, W) = plan.axes, plan.shape
+    # beside its length a stretch of rows costs the sums for a first row,
+    # one of columns those that only some of the neighbouring shifts need
+    rows, i = clip_axis(row_axis, box[0], H, plan.r, plan.d_circular, plan.r)
+    cols, j = clip_axis(col_axis, box[1], W, plan.r, plan.d_circular, SIDE//2)
+    part = copy(plan)
+    part.shifts, part.names = rectangles(rows, cols), np.add.outer(i*len(col_axis), j).flatten()
     return part
 
 # %% ../../nbs/library/engine/margins.ipynb #5f78538c
-Share = list[tuple[Tensor, np.ndarray|None]] # which images, in ascending order, and their box
+# which images, in ascending order, and their box
+Share = list[tuple[Tensor, np.ndarray|None]]
 
 def split_work(
     images: Tensor, # [N,C,H,W]
@@ -85,9 +100,14 @@ def split_work(
     N, S = len(images), len(plan.shifts)
     found = content_boxes(images) if N >= least and S > 1 else None
     if found is not None:
-        groups = same_boxes(found, np.arange(N))
-        work = [(torch.from_numpy(g), np.stack([found[g, :, 0].min(0), found[g, :, 1].max(0)], 1)) for g in groups]
-        if sum(len(g)*clip_plan(plan, box).pairs for g, box in work) < .9*N*plan.pairs: return [work[i::threads] for i in range(min(threads, len(work)))]
-    whole = LANES*(SIDE if S == 1 else 1)
-    each = -(-N//(whole*threads))*whole # whole blocks
+        work: Share = []
+        for g in same_boxes(found, np.arange(N)):
+            box = np.stack([found[g, :, 0].min(0), found[g, :, 1].max(0)], 1)
+            work.append((torch.from_numpy(g), box))
+        pairs = sum(len(g)*clip_plan(plan, box).pairs for g, box in work)
+        if pairs < .9*N*plan.pairs:
+            return [work[i::threads] for i in range(min(threads, len(work)))]
+    # whole blocks
+    block = LANES*(SIDE if S == 1 else 1)
+    each = -(-N//(block*threads))*block
     return [[(torch.arange(i, min(i + each, N)), None)] for i in range(0, N, each)]

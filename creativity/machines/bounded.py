@@ -7,6 +7,7 @@ __all__ = ['Bounded']
 
 # %% ../../nbs/library/machines/bounded.ipynb #f4b0ad93
 import math
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from ..diffusion import Denoiser
 from ..engine.lanes import compiled
-from ..engine.plan import Plan, pad
+from ..engine.plan import Plan, Shifts, pad
 from ..engine.sums import SoftmaxSums, sums_torch
 from .windows import BBELSMachine, ELSMachine
 
@@ -29,8 +30,8 @@ def nearest(
     centres: Tensor, # [K,D]
 ) -> Tensor: # [n] int64
     "The centre that lies nearest to each point."
-    half = (centres**2).sum(1)/2
-    return torch.cat([(half - part@centres.T).argmin(1) for part in x.split(max(1, 2**24//len(centres)))])
+    half, at_once = (centres**2).sum(1)/2, max(1, 2**24//len(centres))
+    return torch.cat([(half - part@centres.T).argmin(1) for part in x.split(at_once)])
 
 # %% ../../nbs/library/machines/bounded.ipynb #8fdde85e
 def kmeans(
@@ -43,13 +44,14 @@ def kmeans(
     for _ in range(rounds):
         label = nearest(x, centres)
         n = torch.bincount(label, minlength=K)[:, None]
-        centres = torch.where(n > 0, torch.zeros_like(centres).index_add_(0, label, x)/n.clamp(min=1), centres)
+        sums = torch.zeros_like(centres).index_add_(0, label, x)
+        centres = torch.where(n > 0, sums/n.clamp(min=1), centres)
     return centres
 
 # %% ../../nbs/library/machines/bounded.ipynb #b89bbc9c
 @dataclass
 class Groups:
-    "A dictionary of windows: distinct ones with their multiplicity, in groups whose windows are alike."
+    "A dictionary of windows: distinct ones with their multiplicity, in groups of similar ones."
     flat: Tensor # float32, all training images one after the other
     offset: Tensor # [D] int64 where the numbers of a window lie, counted from its first
     at: Tensor # [M] int64 where each distinct window begins, group after group
@@ -76,7 +78,8 @@ def corners(
     if wrapped: images = F.pad(images, (k//2,)*4, mode='circular')
     H, W = images.shape[2:]
     place = torch.arange(images.numel()).reshape(images.shape)
-    return images.flatten(), place[0, :, :k, :k].flatten(), place[:, 0, :H - k + 1, :W - k + 1].flatten()
+    offset, at = place[0, :, :k, :k], place[:, 0, :H - k + 1, :W - k + 1]
+    return images.flatten(), offset.flatten(), at.flatten()
 
 # %% ../../nbs/library/machines/bounded.ipynb #2ed28bcd
 def describe(
@@ -87,12 +90,16 @@ def describe(
 ) -> tuple: # distinct [K], centre [K,D], radius [K], low [K,C], high [K,C], size [K]
     "Where groups lie and how far they reach; radii are rounded up."
     x, n = x.double(), torch.bincount(label)
-    centre = torch.zeros(len(n), x.shape[1], dtype=x.dtype).index_add_(0, label, x)/n[:, None]
+    def sums(v): return torch.zeros(len(n), *v.shape[1:], dtype=v.dtype).index_add_(0, label, v)
+    def pick(v, how):
+        "The largest or smallest of each group."
+        group = label.reshape(-1, *[1]*(v.ndim - 1)).expand_as(v)
+        out = torch.zeros(len(n), *v.shape[1:], dtype=v.dtype)
+        return out.scatter_reduce_(0, group, v, how, include_self=False)
+    centre = sums(x)/n[:, None]
     value = x.reshape(len(x), C, -1)[:, :, x.shape[1]//C//2]
-    pick = lambda v, how: torch.zeros(len(n), *v.shape[1:], dtype=v.dtype).scatter_reduce_(
-        0, label.reshape(-1, *[1]*(v.ndim - 1)).expand_as(v), v, how, include_self=False)
     radius = pick((x - centre[label]).norm(dim=1), 'amax')*(1 + 1e-9) + 1e-9
-    return n, centre, radius, pick(value, 'amin'), pick(value, 'amax'), torch.zeros(len(n), dtype=x.dtype).index_add_(0, label, count)
+    return n, centre, radius, pick(value, 'amin'), pick(value, 'amax'), sums(count)
 
 # %% ../../nbs/library/machines/bounded.ipynb #e7f981f3
 def grouped(
@@ -103,19 +110,29 @@ def grouped(
 ) -> Groups:
     "Merge the identical windows of a dictionary and cut it into groups."
     flat, offset, at = corners(images, k, wrapped)
-    read, parts = lambda i: flat[i[:, None] + offset], []
+    def read(i): return flat[i[:, None] + offset]
     some = read(at[torch.linspace(0, len(at) - 1, min(len(at), 2**14)).long()])
     coarse = kmeans(some, min(len(some), max(1, round(math.sqrt(len(at)/leaf)))))
     cell = torch.cat([nearest(read(part), coarse) for part in at.split(2**14)])
-    for c in cell.unique():
-        members = at[cell == c]
-        x, index, count = np.unique(read(members).numpy(), axis=0, return_index=True, return_counts=True)
-        x, members, count = torch.from_numpy(x), members[index], torch.from_numpy(count).double()
-        label, order = nearest(x, kmeans(x, -(-len(x)//leaf))).sort(stable=True)
-        label = label.unique_consecutive(return_inverse=True)[1]
-        parts.append((members[order], count[order], *describe(x[order], count[order], label, images.shape[1])))
+    parts = [cell_groups(read, at[cell == c], leaf, images.shape[1]) for c in cell.unique()]
     at, count, n, *facts = (torch.cat(p) for p in zip(*parts, strict=True))
     return Groups(flat, offset, at, count, F.pad(n.cumsum(0), (1, 0)), *facts)
+
+# %% ../../nbs/library/machines/bounded.ipynb #a7773804
+def cell_groups(
+    read: Callable[[Tensor], Tensor], # from places to windows
+    members: Tensor, # [n] where the windows begin that lie in one coarse cell
+    leaf: int, # windows in a group, about
+    C: int, # channels
+) -> tuple: # at, count, and what `describe` says, group after group
+    "The groups of one cell, in which every window is there once."
+    distinct, first, often = np.unique(
+        read(members).numpy(), axis=0, return_index=True, return_counts=True)
+    x, members, count = torch.from_numpy(distinct), members[first], torch.from_numpy(often).double()
+    label, order = nearest(x, kmeans(x, -(-len(x)//leaf))).sort(stable=True)
+    label = label.unique_consecutive(return_inverse=True)[1]
+    count = count[order]
+    return members[order], count, *describe(x[order], count, label, C)
 
 # %% ../../nbs/library/machines/bounded.ipynb #84279cf2
 @compiled
@@ -144,7 +161,7 @@ def take_one(logit, count, value, j, top, z, num, p):
 # %% ../../nbs/library/machines/bounded.ipynb #fdc9a3bc
 @compiled
 def visit(flat, offset, at, count, start, q, a, scale, wanted, top, z, num):
-    "Open the groups that are `wanted` [G,P]: every window of them, scaled by `a`, against those pixels."
+    "Open the groups that are `wanted` [G,P]: all their windows, times `a`, against those pixels."
     D, C, longest = q.shape[1], num.shape[1], 0
     for g in range(len(start) - 1): longest = max(longest, start[g + 1] - start[g])
     w, d2, value = np.empty((D, longest)), np.empty(longest), np.empty((C, longest))
@@ -154,12 +171,16 @@ def visit(flat, offset, at, count, start, q, a, scale, wanted, top, z, num):
             if not wanted[g, p]: continue
             if not ready:
                 for j in range(n):
-                    for d in range(D): w[d, j] = a*flat[at[first + j] + offset[d]]
-                    for c in range(C): value[c, j] = flat[at[first + j] + offset[c*(D//C) + D//C//2]]
+                    place = at[first + j]
+                    for d in range(D): w[d, j] = a*flat[place + offset[d]]
+                    # the pixel in the middle of the window
+                    for c in range(C): value[c, j] = flat[place + offset[c*(D//C) + D//C//2]]
                 ready = True
             distances(w, q[p], n, d2)
             for j in range(n):
-                if -scale*d2[j] > top[p] - 40: take_one(-scale*d2[j], count[first + j], value, j, top, z, num, p)
+                logit = -scale*d2[j]
+                if logit > top[p] - 40:
+                    take_one(logit, count[first + j], value, j, top, z, num, p)
 
 # %% ../../nbs/library/machines/bounded.ipynb #e8babdf9
 def influence(
@@ -171,16 +192,19 @@ def influence(
     mean: Tensor, # [P,C] posterior mean so far
 ) -> Tensor: # [G,P]
     "How far each group could move each pixel."
-    weight = (groups.size.log()[:, None] - near**2/(2*sigma**2) - (top + z.log())).clamp(max=600).exp()
-    gap = torch.stack([torch.maximum(groups.high[:, c, None] - m, m - groups.low[:, c, None]) for c, m in enumerate(mean.T)]).amax(0)
-    return weight*gap.clamp(min=0)
+    log_weight = groups.size.log()[:, None] - near**2/(2*sigma**2) - (top + z.log())
+    gaps = []
+    for m, high, low in zip(mean.T, groups.high.T, groups.low.T, strict=True):
+        gaps.append(torch.maximum(high[:, None] - m, m - low[:, None]))
+    return log_weight.clamp(max=600).exp()*torch.stack(gaps).amax(0).clamp(min=0)
 
 # %% ../../nbs/library/machines/bounded.ipynb #53ebab24
 def most_influential(
     b: Tensor, # [G,P] influences
     rest: float, # what the others may sum to
 ) -> Tensor: # bool [G,P]
-    "For each pixel the groups of largest influence (whole powers of two), such that the others sum to at most `rest`."
+    "For each pixel the groups of largest influence, such that the others sum to at most `rest`."
+    # influences are sorted by whole powers of two
     e = torch.frexp(b)[1].clamp(-60, 63).long() + 60
     total = torch.zeros(124, b.shape[1], dtype=b.dtype).scatter_add_(0, e, b).cumsum(0)
     return (e >= (total <= rest).sum(0)) & (b > 0)
@@ -211,52 +235,70 @@ def bounded_mean(
     q, P, C = q.double().contiguous(), len(q), groups.low.shape[1]
     far = (q**2).sum(1) + (a**2*groups.centre**2).sum(1)[:, None] - 2*a*groups.centre@q.T
     near = (far.clamp(min=0).sqrt()*(1 - 1e-9) - 1e-6 - a*groups.radius[:, None]).clamp(min=0)
-    top, z, num = (torch.full(s, v, dtype=torch.float64) for s, v in (((P,), -1e300), ((P,), 0.), ((P, C), 0.)))
-    wanted, closed = torch.zeros_like(near, dtype=torch.bool), torch.ones_like(near, dtype=torch.bool)
+    top = torch.full((P,), -1e300, dtype=torch.float64)
+    z, num = torch.zeros(P, dtype=torch.float64), torch.zeros(P, C, dtype=torch.float64)
+    wanted = torch.zeros_like(near, dtype=torch.bool)
+    closed = torch.ones_like(near, dtype=torch.bool)
     wanted.scatter_(0, near.argmin(0)[None], True)
-    arrays = [v.numpy() for v in (groups.flat, groups.offset, groups.at, groups.count, groups.start, q)]
+    windows = [groups.flat, groups.offset, groups.at, groups.count, groups.start, q]
+    arrays, sums = [v.numpy() for v in windows], [v.numpy() for v in (top, z, num)]
     while True:
-        visit(*arrays, a, 1/(2*sigma**2), wanted.numpy(), top.numpy(), z.numpy(), num.numpy())
+        visit(*arrays, a, 1/(2*sigma**2), wanted.numpy(), *sums)
         closed &= ~wanted
         b = influence(groups, near, sigma, top, z, num/z[:, None])*closed
-        if not (wide := b.sum(0) > tol).any(): return num/z[:, None], b.sum(0), (~closed*groups.distinct[:, None]).sum(0)
+        wide = b.sum(0) > tol
+        if not wide.any(): break
         wanted = most_influential(b, .8*tol) & wide
+    return num/z[:, None], b.sum(0), (~closed*groups.distinct[:, None]).sum(0)
 
 # %% ../../nbs/library/machines/bounded.ipynb #ee7572ad
 def outside(
-    shift: tuple, # dy, dx, first and end row, first and end column
+    s: Shifts, # one shift and its rectangle
     r: int, # width of the frame
     shape: tuple, # (H,W)
-) -> list[tuple]: # the rectangles of the shift that lie in the frame
+) -> list[Shifts]: # the rectangles of the shift that lie in the frame
     "Cut a rectangle of pixels down to the frame of the image."
-    (dy, dx, i0, i1, u0, u1), (H, W) = shift, shape
-    a, b = max(i0, r), min(i1, H - r)
-    cut = [(i0, min(i1, r), u0, u1), (max(i0, H - r), i1, u0, u1), (a, b, u0, min(u1, r)), (a, b, max(u0, W - r), u1)]
-    return [(dy, dx, *c) for c in cut if c[0] < c[1] and c[2] < c[3]]
+    H, W = shape
+    top, bottom = max(s.top, r), min(s.bottom, H - r)
+    parts = [
+        s._replace(bottom=min(s.bottom, r)),
+        s._replace(top=max(s.top, H - r)),
+        s._replace(top=top, bottom=bottom, right=min(s.right, r)),
+        s._replace(top=top, bottom=bottom, left=max(s.left, W - r)),
+    ]
+    return [p for p in parts if p.top < p.bottom and p.left < p.right]
 
 # %% ../../nbs/library/machines/bounded.ipynb #762a3676
 def frame_plan(
     plan: Plan, # of bbELS
 ) -> Plan:
     "The part of a plan that concerns the pixels whose window the border cuts."
-    frame = copy(plan)
-    frame.shifts = np.array([c for s in plan.shifts.tolist() for c in outside(s, plan.r, plan.shape)], dtype=np.int64).reshape(-1, 6)
+    frame, parts = copy(plan), []
+    for s in plan.shifts.tolist(): parts += outside(Shifts(*s), plan.r, plan.shape)
+    frame.shifts = np.array(parts, dtype=np.int64).reshape(-1, 6)
     return frame
 
 # %% ../../nbs/library/machines/bounded.ipynb #f718da10
 class Bounded(Denoiser):
-    "An ELS or bbELS machine that leaves out what cannot matter: within `tol` of the exact one, and 1e-4 of rounding."
+    """An ELS or bbELS machine that leaves out what cannot matter.
+
+    It is within `tol` of the exact one, and 1e-4 of rounding."""
+    shape: tuple # (C,H,W) of its images
+
     def __init__(self,
         machine: ELSMachine|BBELSMachine, # on a CPU; its dictionary is held in memory
         tol: float = 1e-2, # allowed error of a pixel; images reach from −1 to 1
-        widest: int = 5, # wider windows are left to the exact machine: groups of them rule out little
+        # wider windows are left to the exact machine: groups of them rule out little
+        widest: int = 5,
         leaf: int = 64, # windows in a group, about
     ):
         if not isinstance(machine, BBELSMachine | ELSMachine):
-            raise CreativityError(f'only ELS and bbELS search a dictionary that pixels share, got {type(machine).__name__}')
+            raise CreativityError('only ELS and bbELS search a dictionary that pixels share, '
+                                  f'got {type(machine).__name__}')
         if not 0 < tol < math.inf: raise CreativityError(f'tol must be positive, got {tol}')
         if machine.device.type != 'cpu':
-            raise CreativityError(f'a machine with a tolerance works on the CPU, this one is on {machine.device}')
+            raise CreativityError('a machine with a tolerance works on the CPU, '
+                                  f'this one is on {machine.device}')
         self.machine, self.tol, self.widest, self.leaf = machine, tol, widest, leaf
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
         self.groups = lru_cache(maxsize=4)(self.make_groups)
@@ -272,21 +314,24 @@ class Bounded(Denoiser):
         "The sums for the pixels whose window the border cuts, over all their windows."
         store, total = self.machine.store, SoftmaxSums.empty(*x.shape)
         for images, _ in store.slices(label):
-            total.merge_(sums_torch(x.double(), images, frame_plan(self.machine.plan(k)), a, sigma))
+            plan = frame_plan(self.machine.plan(k))
+            total.merge_(sums_torch(x.double(), images, plan, a, sigma))
         return store.merge([total])[0]
 
     def one(self, x, a, sigma, label, k):
         "The `Bounds` of one image [C,H,W] at one noise level."
         (H, W), plan, rows = self.shape[1:], self.machine.plan(k), self.machine.store.rows(label)
         candidates = torch.from_numpy(plan.counts)*(rows.stop - rows.start)
-        r = k//2 if isinstance(self.machine, BBELSMachine) else 0 # the frame
+        # the width of the frame, whose pixels have windows that the border cuts
+        r = k//2 if isinstance(self.machine, BBELSMachine) else 0
         if k > self.widest or min(H, W) <= 2*r:
             p, = self.machine.class_sums(x[None], label, k, [a], [sigma], False)
             return Bounds(p.num/p.z, torch.zeros(H, W, dtype=p.z.dtype), candidates, candidates)
         p = self.frame(x, label, k, a, sigma) if r else SoftmaxSums.empty(*x.shape)
         out = Bounds(p.num/p.z, torch.zeros(H, W, dtype=p.z.dtype), candidates.clone(), candidates)
-        q = F.unfold(pad(x, plan.x_rows, plan.x_cols)[None], k)[0].T.reshape(H, W, -1)[r:H - r, r:W - r]
-        mean, bound, pairs = bounded_mean(self.groups(label, k), q.flatten(0, 1), a, sigma, self.tol)
+        windows = F.unfold(pad(x, plan.x_rows, plan.x_cols)[None], k)[0].T.reshape(H, W, -1)
+        q, groups = windows[r:H - r, r:W - r].flatten(0, 1), self.groups(label, k)
+        mean, bound, pairs = bounded_mean(groups, q, a, sigma, self.tol)
         inner = (..., slice(r, H - r), slice(r, W - r))
         out.mean[inner] = mean.T.reshape(-1, H - 2*r, W - 2*r)
         out.bound[inner], out.pairs[inner] = (v.reshape(H - 2*r, -1) for v in (bound, pairs))
@@ -300,7 +345,8 @@ class Bounded(Denoiser):
         found = [None]*len(x)
         for rows, c, width in self.machine.groups(t, labels, k):
             for b in rows: found[b] = self.one(x[b], a[b], sigma[b], c, width)
-        return Bounds(*(torch.stack([getattr(f, name) for f in found]) for name in Bounds.__dataclass_fields__))
+        names = Bounds.__dataclass_fields__
+        return Bounds(*(torch.stack([getattr(f, name) for f in found]) for name in names))
 
     def denoise(self, x, t, label=None, k=None):
         "Posterior mean [B,C,H,W], in x's dtype."

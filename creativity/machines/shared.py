@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -107,7 +108,7 @@ class SharedStore(Store):
     @property
     def group(self):
         "The process group; CreativityError once it is destroyed."
-        group = self.held()
+        group = None if self.held is None else self.held()
         if group is None:
             raise CreativityError('the process group that shares this dictionary is gone')
         return group
@@ -241,7 +242,7 @@ def sample_shared(
     for s in _unfinished(run, list(seeds)[g::groups], group, machine.device, timeout):
         image = sample(machine, [s], steps, label, method, progress=False)[0].float().cpu()
         if not first: continue
-        run.finish(s, lambda image=image: dict(image=image.numpy()))
+        run.finish(s, partial(dict, image=image.numpy()))
         print(f'seed {s}: made', flush=True)
     if not first or not set(seeds) <= set(run.seeds()): return None
     images = torch.stack([torch.from_numpy(run.read(s)[0]['image']) for s in seeds])

@@ -7,6 +7,8 @@ __all__ = ['ISMachine', 'ESMachine']
 
 # %% ../../nbs/library/machines/whole.ipynb #c1c87a06
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +21,7 @@ from .windows import Around, Machine, pixel_grid
 class WholeMachine(Machine):
     "A machine whose window is the whole image: all pixels share one belief, and there is no width."
     windowed = False
+    candidates: ClassVar[Callable] # the engine's sums over images, or over their translations
 
     def sums(self, x, images, k, a, sigma, stats):
         "By the engine, in float64: [1,1] and num [C,H,W]."

@@ -23,12 +23,15 @@ def strands(
     floor: float = .15, # what is darker is no cloth
 ) -> Tensor: # [...] int64
     "How many pieces of cloth each row crosses."
-    count, ref = (torch.zeros(v.shape[:-1], dtype=d, device=v.device) for d in (torch.int64, v.dtype))
+    count = torch.zeros(v.shape[:-1], dtype=torch.int64, device=v.device)
     inside = torch.zeros_like(count, dtype=torch.bool)
+    # the brightest of the strand, or the darkest of the gap, so far
+    ref = torch.zeros_like(count, dtype=v.dtype)
     for c in v.unbind(-1):
         ends, starts = inside & (c < dip*ref), ~inside & (c > floor) & (dip*c > ref)
         count += starts
-        ref = torch.where(ends | starts, c, torch.where(inside, torch.maximum(ref, c), torch.minimum(ref, c)))
+        further = torch.where(inside, torch.maximum(ref, c), torch.minimum(ref, c))
+        ref = torch.where(ends | starts, c, further)
         inside = (inside & ~ends) | starts
     return count
 
@@ -45,7 +48,11 @@ class Garment:
     least: int|None = None # windows never narrower, to try throughout
 
 # %% ../../nbs/library/measure/limbs.ipynb #fae1f05c
-garments = {g.name: g for g in (Garment('Trouser', 2, .65, .5, .5, least=21), Garment('Pullover', 3, .65, .2, .2), Garment('Dress', 1, .2, .5, .5))}
+garments = {
+    'Trouser': Garment('Trouser', 2, .65, .5, .5, least=21),
+    'Pullover': Garment('Pullover', 3, .65, .2, .2),
+    'Dress': Garment('Dress', 1, .2, .5, .5),
+}
 
 # %% ../../nbs/library/measure/limbs.ipynb #51be2aa7
 def lower_rows(
@@ -55,7 +62,8 @@ def lower_rows(
 ) -> Tensor: # [B,H] bool
     "The rows of the lower part of each garment; none in an empty image."
     row, there = torch.arange(v.shape[1], device=v.device), (v > floor).sum(2) >= 2
-    top, end = torch.where(there, row, v.shape[1]).amin(1, True), torch.where(there, row, -1).amax(1, True) + 1
+    top = torch.where(there, row, v.shape[1]).amin(1, True)
+    end = torch.where(there, row, -1).amax(1, True) + 1
     return (row >= top + start*(end - top) - .5) & (row < end)
 
 # %% ../../nbs/library/measure/limbs.ipynb #fe70b0e5
@@ -63,14 +71,16 @@ def limbs(
     x: Tensor, # [B,1,H,W] images in [-1,1]
     garment: Garment, # what they are said to show
     smooth: int = 5, # rows averaged, odd
-) -> Tensor: # [B] int64: the largest count that a `share` of the rows reaches, 0 for an empty image
-    "How many strands the lower part of each garment has. ValueError unless the images are grey."
+) -> Tensor: # [B] int64: the largest count that a `share` of the rows reaches; 0 if empty
+    "How many strands the lower part of each garment has; one line unless the images are grey."
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 1:
-        raise CreativityError(f'x must be grey images [B,1,H,W], got {list(getattr(x, "shape", []))}')
+        got = list(getattr(x, 'shape', []))
+        raise CreativityError(f'x must be grey images [B,1,H,W], got {got}')
     if not torch.isfinite(x).all(): raise CreativityError('x holds NaN or Inf')
     v = (x.clamp(-1, 1) + 1)/2
     rows = lower_rows(v[:, 0])
-    v = F.avg_pool2d(F.pad(v, (0, 0, smooth//2, smooth//2), mode='replicate'), (smooth, 1), 1)[:, 0]
+    around = F.pad(v, (0, 0, smooth//2, smooth//2), mode='replicate')
+    v = F.avg_pool2d(around, (smooth, 1), 1)[:, 0]
     n = strands(v, garment.dip).float().masked_fill(~rows, torch.nan)
     return torch.nanquantile(n, 1 - garment.share, 1, interpolation='lower').nan_to_num(0).long()
 

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -330,9 +331,10 @@ def from_diffusers(
     sides = [side, side] if isinstance(side, int) else side
     shape = None if sides is None else (c.in_channels, *sides)
     classes = len(told) if told is not None and many else c.num_class_embeds or 0
-    made = Model(spec.precondition(f) if spec.precondition else f, spec.schedule, spec.predicts,
-                 shape=shape, classes=classes, clip=spec.clip or False,
-                 to_time=spec.to_time, device=device)
+    made: Any = Model(
+        spec.precondition(f) if spec.precondition else f, spec.schedule, spec.predicts,
+        shape=shape, classes=classes, clip=spec.clip or False,
+        to_time=spec.to_time, device=device)
     made.net, made.grid, made.variance = net, spec.grid, spec.variance
     made._weights = next(net.parameters())
     return made
@@ -343,7 +345,8 @@ def _from_python(what, device):
     place, _, name = what.rpartition(':')
     if place.endswith('.py'):
         if not Path(place).is_file(): raise FileNotFoundError(f'no file {place}')
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        # a .py file always has a loader
+        spec: Any = importlib.util.spec_from_file_location(Path(place).stem, place)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     else:

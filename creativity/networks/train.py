@@ -22,6 +22,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import creativity
+from ..data.disk import Dictionary
 from ..data.find import load
 from ..data.images import Images, digest, to_uint8
-from ..data.sets import SETS, set_name
+from ..data.sets import SETS, load_set, set_name
 from ..diffusion import CosineSchedule, Schedule, add_noise
 from ..files import brief, writable_folder, write_file
 from .architectures import build, check_architecture
@@ -96,8 +98,8 @@ class Recipe:
     high_noise: float = 0. # share of a batch with times at t = 1, `1 - (1 - u)**4`; others uniform
 
     def __post_init__(self):
-        steps = {} if self.steps is None else dict(steps=self.steps)
-        check_architecture(**steps, batch=self.batch, warmup=self.warmup)
+        if self.steps is not None: check_architecture(steps=self.steps)
+        check_architecture(batch=self.batch, warmup=self.warmup)
         if not 0 < self.lr < 1 or not 0 <= self.ema < 1:
             raise CreativityError(f'need 0 < lr < 1 and 0 <= ema < 1, got {self}')
         if not 0 <= self.high_noise <= 1:
@@ -157,11 +159,14 @@ class Trainer:
         schedule: Schedule, # the forward process
         precision: torch.dtype|None = None, # for autocast
     ):
-        self.net = net.to(data.x.device, memory_format=torch.channels_last).train()
+        # torch's annotations do not know the memory format
+        move: Any = net.to
+        self.net = move(data.x.device, memory_format=torch.channels_last).train()
         self.mean = copy.deepcopy(net).requires_grad_(False)
         self.data, self.recipe, self.schedule, self.precision = data, recipe, schedule, precision
         self.adam = torch.optim.Adam(self.net.parameters(), lr=recipe.lr)
-        self.step, self.seconds, self.curve = 0, 0., []
+        self.step, self.seconds = 0, 0.
+        self.curve: list[dict] = []
 
     def autocast(self):
         "The context of the forward pass."
@@ -182,9 +187,14 @@ class Trainer:
         self.step += 1
         return loss.detach()
 
+    @property
+    def steps(self) -> int:
+        "As many as are planned now."
+        return self.recipe.steps or 1
+
     def tensors(self):
         "All tensors that the next step depends on, by name."
-        out = {}
+        out: dict[str, Tensor] = {}
         for k in ('net', 'mean'):
             out |= {f'{k}/{n}': p.detach() for n, p in getattr(self, k).named_parameters()}
         for n, p in self.net.named_parameters():
@@ -431,8 +441,9 @@ def _goes_on(trainer, stop, minutes, budget):
 @contextmanager
 def interrupted():
     "Ctrl-C waits for the end of a step: a list that is empty until then."
-    asked = []
-    if threading.current_thread() is not threading.main_thread(): # where no signal arrives
+    asked: list[bool] = []
+    # no signal arrives anywhere else
+    if threading.current_thread() is not threading.main_thread():
         yield asked
         return
     before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
@@ -452,19 +463,19 @@ def run_steps(
     every: float = 30, # seconds between checkpoints
 ) -> None:
     "Advance to the last step, `stop` or the time limit, with about forty points of the loss curve."
-    batch, gap = min(trainer.recipe.batch, len(trainer.data)), max(50, trainer.recipe.steps//40)
+    batch, gap = min(trainer.recipe.batch, len(trainer.data)), max(50, trainer.steps//40)
     begun, saved, losses = time.time() - trainer.seconds, time.time(), []
-    with tqdm(total=trainer.recipe.steps*batch, initial=trainer.step*batch, unit=' images',
+    with tqdm(total=trainer.steps*batch, initial=trainer.step*batch, unit=' images',
               disable=not progress, mininterval=1) as bar, interrupted() as asked:
         while not asked and _goes_on(trainer, stop, minutes, budget):
             losses.append(trainer.advance())
             bar.update(batch)
-            last = trainer.step == trainer.recipe.steps
+            last = trainer.step == trainer.steps
             if trainer.step % 20 == 0 or last: _report(trainer, losses, bar)
             trainer.seconds = time.time() - begun
             if budget and not last:
                 _replan(trainer, facts, budget)
-                bar.total = trainer.recipe.steps*batch
+                bar.total = trainer.steps*batch
             if trainer.step % gap == 0 or last:
                 add_point(trainer, torch.stack(losses).mean().item(), held_out)
                 losses = []
@@ -559,12 +570,19 @@ def training_images(
     """The images that a network is trained on; an error of one line if they are not there.
 
     A set of one's own in the cache, of which the package has no subset, is always whole."""
-    if isinstance(data, Images): return load(data, n=n, size=size)
+    if isinstance(data, Images): return _in_memory(load(data, n=n, size=size))
     whole = full or (set_name(str(data)) not in SETS and not Path(data).exists())
     try: d = load(data, n=n, size=size, full=whole)
     except FileNotFoundError as e:
         if set_name(str(data)) in SETS: raise
         raise FileNotFoundError(f'no folder or file {str(data)!r} is here, and {e}') from None
+    return _in_memory(d)
+
+# %% ../../nbs/library/networks/train.ipynb #69568750
+def _in_memory(
+    d: Images|Dictionary, # images, wherever they lie
+) -> Images:
+    "Images that training can draw from."
     return d if isinstance(d, Images) else Images(d.x, d.y, d.name, d.class_names)
 
 # %% ../../nbs/library/networks/train.ipynb #d78b2f48
@@ -605,7 +623,8 @@ def training_sets(
     data = training_images(data, setup.n, setup.size, full)
     if held_out is None and named:
         whole = full or data.name not in SETS
-        held_out = load(data.name, 'test', n=256, size=setup.size, full=whole)
+        size = 32 if setup.size is None else setup.size
+        held_out = load_set(data.name, 'test', size, n=256, full=whole)
     if held_out is None: data, held_out = hold_out(data)
     for d in (data, held_out):
         if setup.conditional and d.y is not None: _check_labels(d.y, data.class_names)
@@ -647,8 +666,8 @@ def how_told(
     name = None
     if not isinstance(data, Images):
         name = Path(data).name if is_own(data) else set_name(str(data))
-    told = dict(data=name, subset=not full and name in SETS, python=python,
-                device=None if setup.device == 'cpu' else setup.device)
+    told: dict[str, Any] = dict(data=name, subset=not full and name in SETS, python=python)
+    told['device'] = None if setup.device == 'cpu' else setup.device
     if setup.n: told['n'] = setup.n
     size = setup.size
     if size: told['size'] = str(size) if isinstance(size, int) else 'x'.join(map(str, size))
@@ -722,7 +741,8 @@ def train(
     if recipe.steps is None: _plan_first(trainer, path, minutes)
     facts = run_facts(trainer, setup.arch) | dict(begin=first)
     facts = dict(resume(trainer, path, facts), how=how)
-    budget = None if recipe.steps else Budget(minutes, trainer.step, trainer.seconds)
+    budget = None
+    if not recipe.steps: budget = Budget(minutes or math.inf, trainer.step, trainer.seconds)
     if progress: print(_which_images(data, how))
     if budget and not _goes_on(trainer, stop, minutes, budget): _say_ended(trainer, out)
     else: run_steps(trainer, path, facts, held_out, minutes, stop, budget, progress, every)

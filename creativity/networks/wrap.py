@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -216,9 +217,10 @@ class Model(Denoiser):
         "Our times [B], float64, as f is told them."
         kind = kinds[self.predicts]
         if kind.time: t = kind.time(self.schedule.a(t), self.schedule.sigma(t))
-        if self.to_time == 'index':
-            return ((t*self.schedule.steps).round() - 1).clamp(min=0).long()
-        return t if self.to_time is None else torch.as_tensor(self.to_time(t))
+        if callable(self.to_time): return torch.as_tensor(self.to_time(t))
+        # the number of steps is checked where the model is made
+        steps = getattr(self.schedule, 'steps', 0)
+        return t if self.to_time is None else ((t*steps).round() - 1).clamp(min=0).long()
 
     def times(self,
         n: int, # how many are asked
@@ -396,7 +398,8 @@ def _fits(net, x0, label, times):
     if net.to_time is None and net.predicts not in ('edm', 've score'):
         clocks |= {'whole steps': lambda t: 999*t,
                    'a time that runs the other way': lambda t: 1 - t}
-    noise, found = seed_noise(range(len(x0)), x0.shape[1:]).to(x0), {}
+    noise = seed_noise(range(len(x0)), x0.shape[1:]).to(x0)
+    found: dict[str, Any] = {}
     for name, clock in clocks.items():
         other = copy.copy(net)
         other.to_time = clock
@@ -471,7 +474,7 @@ def check_denoiser(
     Levels: σ/a = 0.3, 1.5 and 8. Three denoisings of n images, and two samples in ten steps.
     """
     data = images if isinstance(images, Tensor) else images.x
-    if label is None and getattr(net, 'num_classes', 0) and not isinstance(images, Tensor):
+    if label is None and net.num_classes and not isinstance(images, Tensor):
         label = None if images.y is None else images.y[:n]
     x0 = data[:n].to(net.device)
     if isinstance(label, Tensor): label = label[:len(x0)]
