@@ -29,6 +29,7 @@ def quick(net, d, held=TEST, **more): return audit(net, d, held, **dict(samples=
 
 def test_a_machine_that_memorises_is_called_copying():
     a = quick(c.ISMachine(DATA.x), Images(DATA.x), Images(TEST.x))
+    assert isinstance(a, room.Audit)
     assert [s.name for s in a.sections] == PARTS
     assert a['look'].status == 'good'
     assert a['copies'].facts['kinds'] == ['copy']*6

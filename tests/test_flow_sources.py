@@ -8,7 +8,7 @@ from creativity.errors import CreativityError
 from creativity.machines.rivals import WienerMachine
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.measure.provenance import flow_sources
+from creativity.measure.provenance import FlowSources, flow_sources
 
 DATA = torch.rand(14, 2, 8, 7, generator=torch.Generator().manual_seed(0))*2 - 1
 LABELS = torch.arange(14) % 2
@@ -19,6 +19,7 @@ LABELS = torch.arange(14) % 2
 def test_shares_are_those_of_sources(kind, label):
     m = kind(Images(DATA, LABELS), **(dict(scales=[3, 5]) if kind.windowed else {}))
     f = flow_sources(m, 4, 3, label, progress=False)
+    assert isinstance(f, FlowSources)
     *states, end = samples(m, [4], 3, label)
     assert torch.equal(f.x, end.x[0])
     assert f.times == [s.t for s in states]
