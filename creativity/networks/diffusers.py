@@ -322,7 +322,8 @@ def from_diffusers(
     net = net.to(device).eval().requires_grad_(False)
     told = conditions(net, condition, device)
     many = told is not None and len(told) > 1
-    c, side = net.config, net.config.sample_size
+    c: Any = net.config
+    side = c.sample_size
 
     def f(x, t, label):
         if told is None: return net(x, t, class_labels=label).sample
