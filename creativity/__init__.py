@@ -42,7 +42,7 @@ def __getattr__(name):
 def _notes(value):
     "What the comments beside parameters say, those of the classes above a class included."
     from fastcore.docments import docments
-    found = {}
+    found: dict[str, str] = {}
     for thing in reversed(value.__mro__[:-1]) if isinstance(value, type) else [value]:
         try: notes = docments(thing, full=True)
         except (OSError, TypeError, ValueError): continue        # its source is not at hand
