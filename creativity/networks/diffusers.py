@@ -297,7 +297,7 @@ def conditions(
         raise CreativityError('a UNet2DConditionModel needs condition=, the embedding of a text '
                               f'[tokens,{wide}], or one for each class [K,tokens,{wide}], '
                               f'got {got}')
-    if len(condition) > 1 and net.config.num_class_embeds:
+    if len(condition) > 1 and getattr(net.config, 'num_class_embeds', None):
         raise CreativityError('this network has classes of its own: give one condition for all')
     return condition.detach().to(device, next(net.parameters()).dtype)
 
