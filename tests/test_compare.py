@@ -12,8 +12,9 @@ from creativity import files
 from creativity.data.disk import write_dictionary
 from creativity.data.images import Images, from_uint8, to_uint8
 from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
+from creativity.machines.mix import Tempered
 from creativity.machines.whole import ISMachine
-from creativity.machines.windows import BBELSMachine
+from creativity.machines.windows import BBELSMachine, LSMachine
 from creativity.measure.calibrate import calibration
 from creativity.measure.compare import (
     compare,
@@ -23,7 +24,7 @@ from creativity.measure.compare import (
     nearest_to_network,
     scatter_figure,
 )
-from creativity.measure.nulls import Flow, LowPass, wiener_of
+from creativity.measure.nulls import Flow, LowPass, wiener_flows, wiener_of
 from creativity.measure.pair import fingerprint, spread_labels
 from creativity.networks.architectures import build
 from creativity.networks.card import Network, save_network
@@ -503,3 +504,11 @@ def test_wieners_filter_has_the_machines_images_and_schedule():
 def test_the_scatter_shows_every_seed():
     fig = scatter_figure(compare(NET, MACHINES, **ARGS), 'ELS', 'IS')
     assert len(fig.axes[0].lines[0].get_xdata()) == 4
+
+
+def test_nulls_of_a_tempered_machine_keep_the_true_noise():
+    "Its inner machine believes in more noise than there is; a filter made along that would be no reference."
+    ls = LSMachine(torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))*2 - 1, scales=3)
+    for of in (ls, Tempered(ls, 4.)):
+        filters, _ = wiener_flows({'network': Flow(ls, 2), 'it': Flow(of, 2)})
+        assert filters['Wiener'].denoiser.schedule == ls.schedule

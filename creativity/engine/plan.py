@@ -43,7 +43,10 @@ def ls_rule(n, k):
     return [(0, 0, n)]
 
 # %% ../../nbs/library/engine/plan.ipynb #1b39bd5b
-def bbels_rule(n, k):
+def bbels_rule(
+    n: int, # pixels along the axis
+    k: int, # window width
+) -> list[tuple[int, int, int]]: # shift, first and end pixel
     "bbELS: a place inside meets all places inside; one whose window the border cuts, itself alone."
     r = k//2
     m = max(n - 2*r - 1, 0)
