@@ -6,7 +6,6 @@
 __all__ = ['Flow', 'null_flows']
 
 # %% ../../nbs/library/measure/nulls.ipynb #2e0cb53b
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -86,15 +85,6 @@ def _rebuilt(kind, machine, images):
     return kind(images, **settings)
 
 # %% ../../nbs/library/measure/nulls.ipynb #af27c153
-def _inside(flow):
-    "The machine in a flow's denoiser, along the flow's own schedule: a tempered one has another."
-    machine = machine_inside(flow.denoiser)
-    if machine is None or machine.schedule == flow.denoiser.schedule: return machine
-    plain = copy.copy(machine)
-    plain.schedule = flow.denoiser.schedule
-    return plain
-
-# %% ../../nbs/library/measure/nulls.ipynb #c9565c99
 def wiener_flows(
     flows: Mapping[str, Flow], # 'network', and the machines that are compared with it
 ) -> tuple[dict[str, Flow], dict[str, str]]: # filters by name; machine -> its filter's name
@@ -103,7 +93,7 @@ def wiener_flows(
     name_of: dict[str, str] = {}
     known: dict[tuple, str] = {}
     for name, flow in flows.items():
-        machine = _inside(flow)
+        machine = machine_inside(flow.denoiser)
         if name == 'network' or machine is None: continue
         key = (images_checksum(machine), str(machine.class_slices), flow.steps)
         if key not in known:
@@ -170,7 +160,7 @@ def null_flows(
     if labels is not None and len(classes_of(network.denoiser)) > 1:
         nulls['network, other label'] = replace(network, other_label=True)
     nulls['network, other seed'] = replace(network, other_seed=True)
-    inside = {n: _inside(f) for n, f in flows.items() if n != 'network'}
+    inside = {n: machine_inside(f.denoiser) for n, f in flows.items() if n != 'network'}
     machines = [(n, m) for n, m in inside.items() if m is not None]
     for name, machine in machines[:1]:
         flow = flows[name]

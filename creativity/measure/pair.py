@@ -6,6 +6,7 @@
 __all__ = ['machine_inside']
 
 # %% ../../nbs/library/measure/pair.ipynb #80a1a57b
+import copy
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -184,10 +185,16 @@ def spread_labels(
 def machine_inside(
     denoiser: Denoiser, # a machine, or a blend or switch of some
 ) -> Machine|None: # None: no machine is in it, as in a network
-    "The machine whose images a denoiser uses; the first, if there are several."
+    """The machine whose images a denoiser uses; the first, if there are several.
+
+    It is taken along the denoiser's own schedule: inside a tempered one it has another."""
     if isinstance(denoiser, Machine): return denoiser
     parts = [v for v in vars(denoiser).values() if isinstance(v, Denoiser)]
-    return next((m for m in map(machine_inside, parts) if m is not None), None)
+    found = next((m for m in map(machine_inside, parts) if m is not None), None)
+    if found is None or found.schedule == denoiser.schedule: return found
+    plain = copy.copy(found)
+    plain.schedule = denoiser.schedule
+    return plain
 
 def _some_images(machine, n):
     "A few training images [n,C,H,W], of all classes, and their labels."
