@@ -126,7 +126,8 @@ function say() {
   parts.push(near.distance < .02 ? `It is training image ${near.image}, copied.`
     : `The nearest training image is ${near.distance.toFixed(2)} away (root mean square, black to white is 2).`)
   if (other) parts.push(`Correlation with the network’s image: r = ${correlation(end, other).toFixed(3)}.`)
-  Object.assign($('flow-says').dataset, { r: other ? correlation(end, other) : '', distance: near.distance, nearest: near.image, set: set.name })
+  const { seed, machine, painted } = state, r = other ? correlation(end, other) : ''
+  Object.assign($('flow-says').dataset, { r, distance: near.distance, nearest: near.image, set: set.name, seed, machine, painted })
   $('flow-says').textContent = parts.join(' ')
 }
 
