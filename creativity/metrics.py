@@ -8,6 +8,7 @@ __all__ = ['higher_is_better', 'cosine', 'pearson', 'mean_squared_error', 'deter
 
 # %% ../nbs/library/metrics.ipynb #aac17122
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +91,16 @@ def scores(
                 mse=float(mean_squared_error(prediction, truth)))
 
 # %% ../nbs/library/metrics.ipynb #625f4873
+@lru_cache(4096)
+def _median_interval(values, level, n, seed):
+    "A table asks for the same interval again and again, and one takes milliseconds."
+    # scipy.stats takes 0.6 s to import: only those who ask for an interval pay for it
+    from scipy.stats import bootstrap
+    if len(values) == 1: return values[0], values[0]
+    found = bootstrap((np.array(values),), np.median, n_resamples=n, confidence_level=level,
+                      method='percentile', rng=np.random.default_rng(seed))
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
 def bootstrap_interval(
     values: Sequence[float], # one for each seed
     level: float = .95, # share of resampled medians inside
@@ -97,15 +108,10 @@ def bootstrap_interval(
     seed: int = 0, # of the resampling
 ) -> tuple[float, float]: # lower and upper end
     "Percentile bootstrap interval of the median, as `scipy.stats.bootstrap` makes it."
-    # it takes 0.6 s to import: only those who ask for an interval pay for it
-    from scipy.stats import bootstrap
     v = np.asarray(values, float)
     if v.ndim != 1 or not len(v):
         raise CreativityError(f'values must be a list of numbers, got shape {v.shape}')
-    if len(v) == 1: return float(v[0]), float(v[0])
-    found = bootstrap((v,), np.median, n_resamples=n, confidence_level=level, method='percentile',
-                      rng=np.random.default_rng(seed))
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return _median_interval(tuple(v.tolist()), level, n, seed)
 
 # %% ../nbs/library/metrics.ipynb #00a23f61
 def skill(
