@@ -13,9 +13,8 @@ from creativity.data.find import load
 from creativity.data.images import Images
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.theory.equivariance import bbels_belief, els_belief, equivariant_belief
-from creativity.theory.ideal import ideal_belief
-from creativity.theory.locality import local_belief
+from creativity.theory.belief import ideal_belief
+from creativity.theory.windows import bbels_belief, els_belief, equivariant_belief, local_belief
 
 ORACLES = {ISMachine: ideal_belief, ESMachine: equivariant_belief, LSMachine: local_belief, ELSMachine: els_belief,
            BBELSMachine: bbels_belief}

@@ -30,8 +30,7 @@ from creativity.engine.stream import stream
 from creativity.errors import CreativityError
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.theory.equivariance import bbels_belief, els_belief
-from creativity.theory.locality import local_belief
+from creativity.theory.windows import bbels_belief, els_belief, local_belief
 
 SCHEDULE, BOUND = CosineSchedule(), 1e-4
 interpreted = pytest.mark.skipif(not can_fuse(torch.device('cpu')), reason='needs Triton that interprets: make test-triton')

@@ -14,9 +14,8 @@ from creativity.engine.sums import sums_translated, sums_whole
 from creativity.errors import CreativityError
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.theory.equivariance import bbels_belief, els_belief, equivariant_belief
-from creativity.theory.ideal import ideal_belief
-from creativity.theory.locality import local_belief
+from creativity.theory.belief import ideal_belief
+from creativity.theory.windows import bbels_belief, els_belief, equivariant_belief, local_belief
 
 SCHEDULE = CosineSchedule()
 EVERY = {'IS': (ISMachine, ideal_belief, {}), 'ES': (ESMachine, equivariant_belief, {}), 'LS': (LSMachine, local_belief, {}),

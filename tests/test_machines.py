@@ -24,9 +24,8 @@ from creativity.machines.rivals import WienerMachine
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.widths import calibrated_scales, published_scales, scale_at
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.theory.equivariance import bbels_belief, els_belief, equivariant_belief
-from creativity.theory.ideal import ideal_belief
-from creativity.theory.locality import local_belief
+from creativity.theory.belief import ideal_belief
+from creativity.theory.windows import bbels_belief, els_belief, equivariant_belief, local_belief
 
 SCHEDULE, BACKENDS, BOUND = CosineSchedule(), ('torch', 'compiled'), 1e-4
 WINDOWED = {'LS': (LSMachine, local_belief, {}), 'bbELS': (BBELSMachine, bbels_belief, {}),

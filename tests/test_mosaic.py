@@ -11,7 +11,7 @@ from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
 from creativity.measure import provenance as mosaic
 from creativity.studies.command import stored
 from creativity.studies.mosaic import animate, film
-from creativity.theory.equivariance import dictionary
+from creativity.theory.windows import dictionary
 
 DATA = torch.rand(5, 3, 7, 6, generator=torch.Generator().manual_seed(0))*2 - 1
 LABELS = torch.tensor([1, 0, 1, 0, 1])

@@ -7,28 +7,27 @@ import pytest
 import torch
 
 from creativity.diffusion import CosineSchedule, sample, samples, seed_noise
-from creativity.theory.equivariance import (
-    bbels_belief,
-    bbels_mean,
-    border_class,
-    border_classes,
-    els_belief,
-    els_mean,
-    equivariant_belief,
-    equivariant_mean,
-    orbit,
-    translations,
-)
-from creativity.theory.ideal import (
+from creativity.theory.belief import (
     Oracle,
     entropy,
     ideal_belief,
-    ideal_mean,
     log_evidence,
     participation,
     weights,
 )
-from creativity.theory.locality import local_belief, local_mean
+from creativity.theory.equivariance import bbels_mean, els_mean, equivariant_mean
+from creativity.theory.ideal import ideal_mean
+from creativity.theory.locality import local_mean
+from creativity.theory.windows import (
+    bbels_belief,
+    border_class,
+    border_classes,
+    els_belief,
+    equivariant_belief,
+    local_belief,
+    orbit,
+    translations,
+)
 
 HERE = Path(__file__).resolve().parent
 SMALL = HERE/'assets'/'reference_small.npz'

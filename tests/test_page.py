@@ -38,9 +38,8 @@ from creativity.machines.named import machine_named
 from creativity.machines.widths import calibrated_scales, scale_at
 from creativity.machines.windows import BBELSMachine, LSMachine
 from creativity.networks.card import load_network
-from creativity.theory.equivariance import bbels_belief, els_belief
-from creativity.theory.ideal import ideal_belief
-from creativity.theory.locality import local_belief
+from creativity.theory.belief import ideal_belief
+from creativity.theory.windows import bbels_belief, els_belief, local_belief
 
 TESTS = Path(__file__).resolve().parent
 NODE = shutil.which('node')

@@ -14,7 +14,7 @@ from creativity.engine.stream import nearest, stream
 from creativity.errors import CreativityError
 from creativity.machines.whole import ESMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
-from creativity.theory.equivariance import orbit, translations
+from creativity.theory.windows import orbit, translations
 
 SCHEDULE, BOUND = CosineSchedule(), 1e-4
 

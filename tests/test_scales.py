@@ -21,8 +21,7 @@ from creativity.measure.receptive import field_times, mass_width, receptive_fiel
 from creativity.metrics import cosine
 from creativity.networks.card import load_network, stored_cards
 from creativity.networks.wrap import from_noise
-from creativity.theory.equivariance import bbels_belief
-from creativity.theory.locality import local_belief
+from creativity.theory.windows import bbels_belief, local_belief
 
 S = CosineSchedule()
 DATA = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))*2 - 1

@@ -32,7 +32,7 @@ from ..measure.provenance import nearest_image as nearest_of
 from ..metrics import scores
 from ..networks.card import load_network
 from ..studies.command import Meter
-from ..theory.ideal import Belief
+from ..theory.belief import Belief
 
 # %% ../../nbs/library/app/demo.ipynb #afe15f2b
 def nearest_image(

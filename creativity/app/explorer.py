@@ -34,7 +34,7 @@ from ..machines.widths import published_scales
 from ..machines.whole import ISMachine
 from ..machines.windows import LSMachine, Machine, Sources, as_store
 from ..measure.provenance import foreground, provenance_map
-from ..theory.ideal import Belief
+from ..theory.belief import Belief
 
 # %% ../../nbs/library/app/explorer.ipynb #9e115334
 @lru_cache

@@ -27,7 +27,7 @@ from creativity.measure.provenance import (
     patches,
     provenance_map,
 )
-from ..theory.ideal import Belief
+from ..theory.belief import Belief
 
 # %% ../../nbs/studies/mosaic.ipynb #a9f8e0a9
 def violations(
