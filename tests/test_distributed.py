@@ -58,7 +58,8 @@ def test_on_disk_as_in_memory(tmp_path, kind, t, label):
     torch.testing.assert_close(p.log_evidence, q.log_evidence, atol=2e-2, rtol=1e-5)
     clear = q.weight > .6
     assert (p.image == q.image)[clear].all()
-    assert repr(a) == f'{kind.__name__}(40 images 1×12×12, 3 classes)'
+    widths = ', no widths' if kind.windowed else ''
+    assert repr(a) == f'{kind.__name__}(40 images 1×12×12, 3 classes{widths}, CosineSchedule)'
     with pytest.raises(ValueError, match='label 9 is not in the data'): a.denoise(x, t, label=9, **widths)
 
 

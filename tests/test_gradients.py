@@ -12,6 +12,16 @@ from creativity.engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, 
 from creativity.engine.second import averaged, image_shares, pullback, shares_whole
 from creativity.engine.sums import sums_translated, sums_whole
 from creativity.errors import CreativityError
+from creativity.machines.mix import SoftWindow
+from creativity.machines.rivals import (
+    AveragedELSMachine,
+    GoldenMachine,
+    LocalWienerMachine,
+    PCAMachine,
+    PSPCMachine,
+    SmoothedMachine,
+    WienerMachine,
+)
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
 from creativity.theory.belief import ideal_belief
@@ -188,3 +198,23 @@ def test_chunks_and_threads(name):
         torch.set_num_threads(3)
         torch.testing.assert_close(make().pullback(g, X, .5), whole, atol=1e-5, rtol=1e-4)
     finally: torch.set_num_threads(threads)
+
+
+RIVALS = {'Wiener': lambda d: WienerMachine(d), 'local Wiener': lambda d: LocalWienerMachine(d, scales=3),
+          'PCA': lambda d: PCAMachine(d), 'PSPC': lambda d: PSPCMachine(d, scales=3), 'GoldDiff': lambda d: GoldenMachine(d),
+          'smoothed': lambda d: SmoothedMachine(d, draws=3), 'averaged': lambda d: AveragedELSMachine(d, scales=3),
+          'soft window': lambda d: SoftWindow(d, scales=3, far=.1)}
+
+
+@pytest.mark.parametrize('name', list(RIVALS))
+def test_transforms_of_rivals(name):
+    g = torch.Generator().manual_seed(4)
+    m = RIVALS[name](torch.rand(60, 1, 4, 5, generator=g)*2 - 1)
+    x, f = torch.randn(2, 1, 4, 5, generator=g), lambda v: m.denoise(v, .6)
+    want = torch.autograd.functional.jacobian(f, x[:1])
+    assert want.abs().max() > .01
+    torch.testing.assert_close(torch.func.jacrev(f)(x[:1]), want, atol=1e-5, rtol=1e-4)
+    total = torch.autograd.functional.jacobian(lambda v: f(v).sum(), x[:1])
+    torch.testing.assert_close(torch.func.grad(lambda v: f(v).sum())(x[:1]), total, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.func.vmap(f)(x[:, None])[:, 0], f(x), atol=1e-5, rtol=1e-4)
+    with pytest.raises(CreativityError, match='differentiated backwards alone'): torch.func.jacfwd(f)(x[:1])

@@ -466,3 +466,28 @@ assert not {'import_module', 'TYPE_CHECKING'} & set(dir(c))
 
 def test_help_says_what_each_parameter_is():
     subprocess.run([sys.executable, '-c', HELP], check=True, cwd=ROOT)
+
+
+# What holds tensors is compared by identity
+
+def holds_tensors(kind):
+    "Is it a dataclass or named tuple with a tensor in it?"
+    fields = getattr(kind, '__dataclass_fields__', None) or getattr(kind, '_fields', ())
+    told = {name: str(v) for base in kind.__mro__ for name, v in vars(base).get('__annotations__', {}).items()}
+    return any('Tensor' in told.get(name, '') or 'ndarray' in told.get(name, '') for name in fields)
+
+
+def test_what_holds_tensors_is_equal_to_itself_alone():
+    "`a == b` of tensors has no one truth value: the comparison of two records would raise."
+    rooms, kinds = ('data', 'machines', 'measure', 'theory', 'diffusion'), []
+    for name in MODULES:
+        if name.split('.')[0] not in rooms: continue
+        module = import_module(f'creativity.{name}')
+        kinds += [k for k in vars(module).values() if isinstance(k, type) and k.__module__ == module.__name__
+                  and k.__name__ in getattr(module, '__all__', []) and holds_tensors(k) and k.__name__ != 'Around']
+    assert {'Belief', 'Sources', 'State', 'Estimate', 'Copies', 'Comparison'} <= {k.__name__ for k in kinds}
+    for kind in kinds:
+        record = kind.__new__(kind, *[None]*len(kind._fields)) if issubclass(kind, tuple) else kind.__new__(kind)
+        again = kind.__new__(kind, *[None]*len(kind._fields)) if issubclass(kind, tuple) else kind.__new__(kind)
+        same = ([record] == [record], record != again, len({record, again}))
+        assert same == (True, True, 2), kind

@@ -354,8 +354,22 @@ def test_names_of_scales():
     m = BBELSMachine('fashion_mnist', scales='fashion_mnist-resnet')
     assert m.scales == calibrated_scales('fashion_mnist-resnet')
     assert m.with_scales('published:fashion_mnist-resnet').scales == published_scales('fashion_mnist-resnet')
-    assert repr(m).count('\n') == 0
+    said = 'BBELSMachine(5000 images 1×32×32, 10 classes, widths {}, CosineSchedule)'
+    assert repr(m) == said.format('3 … 15 of fashion_mnist-resnet')
+    assert repr(m.with_scales(7)) == said.format('7').replace('widths', 'width')
+    assert repr(m.with_scales([3, 3, 9])) == said.format('3 … 9')
+    assert repr(m.with_scales([5, 5])) == said.format('5')
     assert len(repr(BBELSMachine(DATA).belief(X, .3, k=3))) < 80
+
+
+@pytest.mark.parametrize(('words', 'bytes'), [('1GB', 10**9), ('512 MiB', 2**29), ('1.5kb', 1500), (7, 7), (None, None)])
+def test_a_budget_is_bytes_or_words(words, bytes):
+    assert ISMachine(DATA, max_bytes=words).max_bytes == bytes
+
+
+@pytest.mark.parametrize('bad', ['1XB', 'GB', '', '-1GB', 'infGB', 0, -5, 2.5, True, float('inf'), []])
+def test_a_budget_that_is_none_is_refused(bad):
+    with pytest.raises(CreativityError, match='max_bytes must be a whole number of bytes'): ISMachine(DATA, max_bytes=bad)
 
 
 # ---- scales, and what is refused ----

@@ -210,7 +210,7 @@ def most_influential(
     return (e >= (total <= rest).sum(0)) & (b > 0)
 
 # %% ../../nbs/library/machines/bounded.ipynb #3c4bd669
-@dataclass
+@dataclass(eq=False)
 class Bounds:
     "A posterior mean, how wrong it can be at each pixel, and what it took."
     mean: Tensor # [...,C,H,W]

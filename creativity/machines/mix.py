@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .rivals import EquivariantWienerMachine
 from .widths import scale_at
-from .windows import Data, Machine
+from .windows import Data, Machine, through_transforms
 
 # %% ../../nbs/library/machines/mix.ipynb #5a2bdd35
 def check_alike(
@@ -76,6 +76,7 @@ class SoftWindow(Machine):
         self.far = far
         super().__init__(images, labels, schedule, scales, **kwargs)
 
+    @through_transforms
     def denoise(self, x, t, label=None, k=None):
         "Posterior mean [B,C,H,W] of `x` at `t`."
         dtype = torch.as_tensor(x).dtype

@@ -60,6 +60,7 @@ from creativity.machines.windows import (
     Machine,
     Sources,
     pixel_grid,
+    through_transforms,
 )
 from ..theory.rivals import LEAST, golden_sizes, low_passed, pools, thumbnails
 
@@ -129,6 +130,7 @@ class RivalMachine(Machine):
         "C·H·W."
         return int(np.prod(self.shape))
 
+    @through_transforms
     def denoise(self, x, t, label=None, k=None):
         """Posterior mean [B,C,H,W] of `x` [B,C,H,W] at `t` (float or [B]), in x's dtype.
 
@@ -323,7 +325,9 @@ def _exactly(x):
 # %% ../../nbs/library/machines/rivals.ipynb #1f5e52cc
 def _again(f, *args):
     "f(*args); for gradients, kept as the arguments alone and computed again on the way back."
-    return checkpoint(f, *args, use_reentrant=False) if torch.is_grad_enabled() else f(*args)
+    # torch.func.grad allows no hooks, which is how PyTorch computes again: there all is kept
+    again = torch.is_grad_enabled() and torch._C._autograd._saved_tensors_hooks_is_enabled()
+    return checkpoint(f, *args, use_reentrant=False) if again else f(*args)
 
 
 def _logits(x, images, form, a, sigma, centre=None):
@@ -930,7 +934,10 @@ class GoldenMachine(PCAMachine):
 
 # %% ../../nbs/library/machines/rivals.ipynb #8350ca46
 class SmoothedMachine(ISMachine):
-    "σ-CFDM (Scarvelis et al. 2023): what IS says of x with a little more noise, on average."
+    """σ-CFDM (Scarvelis et al. 2023): what IS says of x with a little more noise, on average.
+
+    The noise follows from x's content; a gradient by x holds the noise that was drawn fixed.
+    """
     def __init__(self, images, labels=None, schedule=None,
         s: float = .1,  # standard deviation of the extra noise
         draws: int = 10,  # how many
@@ -950,6 +957,7 @@ class SmoothedMachine(ISMachine):
         drawn = torch.randn(self.draws, *x.shape, generator=generator, dtype=torch.float64)
         return drawn.to(x.device)
 
+    @through_transforms
     def denoise(self, x, t, label=None, k=None):
         "The mean [B,C,H,W] of IS's posterior means at x + s·ε, in x's dtype."
         dtype = torch.as_tensor(x).dtype
@@ -1002,6 +1010,7 @@ def _fold(padded, rows, cols, shape):
 # %% ../../nbs/library/machines/rivals.ipynb #a3a3b802
 class _Averaged:
     "A machine of windows that averages whole posterior mean windows; first among parents."
+    @through_transforms
     def denoise(self, x, t, label=None, k=None):
         "Posterior mean [B,C,H,W] of `x` at `t`, in x's dtype; `label`, `k` as for every machine."
         dtype = torch.as_tensor(x).dtype

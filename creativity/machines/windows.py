@@ -8,9 +8,10 @@ __all__ = ['Sources', 'Machine', 'LSMachine', 'BBELSMachine', 'ELSMachine']
 # %% ../../nbs/library/machines/windows.ipynb #c7fc6fed
 import copy
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ def as_store(
 def cached_plan(rule, shape, k, x_circular, d_circular): return Plan(rule, shape, k, x_circular, d_circular)
 
 # %% ../../nbs/library/machines/windows.ipynb #f1c38520
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Sources:
     "What stands behind a pixel, or behind all pixels of an image; float64, on the CPU."
     weight: Tensor # [n] most first
@@ -205,10 +206,13 @@ class Query:
         return self.machine.pull(g, x, self.t, self.label, self.found).to(x.device, x.dtype)
 
 # %% ../../nbs/library/machines/windows.ipynb #91d23b60
+def _transformed(x):
+    "Is x inside of a function transform of `torch.func`?"
+    return isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x)
+
 def _differentiates(x):
     "Will the gradient by x be asked for, or is x inside of a function transform?"
-    if not isinstance(x, Tensor): return False
-    return torch._C._functorch.is_functorch_wrapped_tensor(x) or (torch.is_grad_enabled() and x.requires_grad)
+    return _transformed(x) or (isinstance(x, Tensor) and torch.is_grad_enabled() and x.requires_grad)
 
 # %% ../../nbs/library/machines/windows.ipynb #7dbf515f
 def _one_by_one(f, info, in_dims, tensors, query):
@@ -233,6 +237,11 @@ class PosteriorMean(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, x, query): return _one_by_one(PosteriorMean, info, in_dims, (x,), query)
 
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise CreativityError('a machine is differentiated backwards alone: take torch.func.jacrev or vjp, or '
+                              'torch.autograd, not jacfwd or jvp')
+
 class PosteriorGradient(torch.autograd.Function):
     "The vector-Jacobian product of a posterior mean."
     @staticmethod
@@ -246,9 +255,48 @@ class PosteriorGradient(torch.autograd.Function):
         raise CreativityError('a machine has first derivatives alone: the gradient of its gradient is not there')
 
     @staticmethod
+    def jvp(ctx, *tangents): PosteriorGradient.backward(ctx, None)
+
+    @staticmethod
     def vmap(info, in_dims, g, x, query): return _one_by_one(PosteriorGradient, info, in_dims, (g, x), query)
 
 # %% ../../nbs/library/machines/windows.ipynb #0b633a0e
+@dataclass
+class _Recomputed:
+    "A `Query` of an answer that is plain torch: its gradient is that of computing it again."
+    answer: Callable[[Tensor], Tensor]
+
+    def mean(self, x, stats): return self.answer(x)
+
+    def gradient(self, g, x):
+        "Of ⟨g, answer⟩ by x [B,C,H,W]."
+        with torch.enable_grad():
+            z = x.detach().requires_grad_()
+            return torch.autograd.grad(self.answer(z), z, g)[0]
+
+def through_transforms(denoise):
+    "A machine's `denoise` that is plain torch, for `jacrev`, `grad`, `vjp` and `vmap` of `torch.func` too."
+    @wraps(denoise)
+    def asked(self, x, t, label=None, k=None):
+        if not _transformed(x): return denoise(self, x, t, label, k)
+        return PosteriorMean.apply(x, _Recomputed(lambda v: denoise(self, v, t, label, k)))
+    return asked
+
+# %% ../../nbs/library/machines/windows.ipynb #6ec4509c
+def read_bytes(
+    budget: int|str|None, # bytes, or words as '512MB' and '1.5 GiB'; None: nobody says
+) -> int|None: # bytes
+    "A budget of memory in bytes, at least 1; CreativityError for what is none."
+    found: Any = whole_number(budget)
+    units = dict(B=1, KB=10**3, MB=10**6, GB=10**9, KIB=2**10, MIB=2**20, GIB=2**30)
+    if isinstance(budget, str):
+        words = re.fullmatch(r'\s*(\d+\.?\d*)\s*([KMG]?I?B)\s*', budget.upper())
+        if words and words[2] in units: found = int(float(words[1])*units[words[2]])
+    if budget is None or (found is not None and found >= 1): return found
+    raise CreativityError("max_bytes must be a whole number of bytes, at least 1, or words as '512MB' or '1GiB', "
+                          f'got {budget!r}')
+
+# %% ../../nbs/library/machines/windows.ipynb #155722d0
 class Machine(Denoiser):
     """A denoiser with no learned weights: the posterior mean over a dictionary cut from training images.
 
@@ -274,22 +322,38 @@ class Machine(Denoiser):
         schedule: Schedule|Tensor|None = None, # the paper's cosine by default; see `as_schedule`
         scales: Scales|Path|None = None, # one width, a list (lowest noise first), t -> width, a name
         range: tuple[float, float]|None = (-1, 1), # what images must keep to; None: anything (latents)
-        max_bytes: int|None = None, # memory budget beyond the images; by default from what is free
+        # memory beyond the images, in bytes or as '1GB'; by default from what is free
+        max_bytes: int|str|None = None,
         backend: str|None = None, # of the engine; by default the fastest that can run
         device: str|torch.device|None = None, # where the sums are made; by default where the images lie
     ):
         chosen_backend(backend)
-        if max_bytes is not None and max_bytes < 1: raise CreativityError(f'max_bytes must be positive, got {max_bytes}')
         self.store = as_store(images, labels, range, device)
         self.schedule = CosineSchedule() if schedule is None else as_schedule(schedule)
         self.shape = tuple(self.store.shape[1:])
         self.device = torch.empty(0, device=device or self.store.device).device # with its index
-        self.range, self.max_bytes, self.backend = range, max_bytes, backend
-        self.scales = self.check_scales(scales)
+        self.range, self.max_bytes, self.backend = range, read_bytes(max_bytes), backend
+        self._take_scales(scales)
 
     def __repr__(self):
         size, classes = '×'.join(map(str, self.shape)), len(self.class_slices)
-        return f'{type(self).__name__}({len(self.store)} images {size}, {classes} classes)'
+        along = type(self.schedule).__name__ if self.schedule == CosineSchedule() else repr(self.schedule)
+        said = [f'{len(self.store)} images {size}', f'{classes} classes', self._widths_said(), along]
+        return f'{type(self).__name__}({", ".join(s for s in said if s)})'
+
+    def _widths_said(self):
+        "The widths in a few words; '' for a machine that has none."
+        if not self.windowed: return ''
+        if self.scales is None: return 'no widths'
+        if callable(self.scales): return 'widths by a function'
+        if isinstance(self.scales, int): return f'width {self.scales}'
+        ends = sorted({self.scales[0], self.scales[-1]}, key=[*self.scales].index)
+        return f'widths {" … ".join(map(str, ends))}' + (f' of {self._widths_name}' if self._widths_name else '')
+
+    def _take_scales(self, scales):
+        "Keep window widths, checked, and the name that they came by."
+        self.scales = self.check_scales(scales)
+        self._widths_name = Path(scales).name if isinstance(scales, str|Path) else ''
 
     @property
     def images(self) -> Tensor:
@@ -325,7 +389,7 @@ class Machine(Denoiser):
     def with_scales(self, scales: Scales) -> 'Machine':
         "The same machine with other window widths; the images are shared."
         other = copy.copy(self)
-        other.scales = self.check_scales(scales)
+        other._take_scales(scales)
         return other
 
     def check_width(self, k):

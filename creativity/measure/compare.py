@@ -51,7 +51,7 @@ from creativity.metrics import (
 from ..runs import open_run, reopen_run
 
 # %% ../../nbs/library/measure/compare.ipynb #3febc3c6
-@dataclass
+@dataclass(eq=False)
 class Comparison:
     """What network, machines and nulls made of the same seeds, and the numbers that compare them.
 

@@ -152,7 +152,7 @@ def _lowest(ratios):
     return ranked[:, :max(1, ranked.shape[1]//8)].mean(1)
 
 # %% ../../nbs/library/measure/copies.ipynb #9a727904
-@dataclass
+@dataclass(eq=False)
 class Copies:
     "How near images are to training images, beside how near held-out images are."
     whole: np.ndarray # [N] ratio of each image, as a whole

@@ -49,7 +49,7 @@ from ..runs import Run, open_run
 step_times = (.05, *(i/10 for i in range(1, 10)), .95)
 
 
-@dataclass
+@dataclass(eq=False)
 class OneStep:
     """What network, machines and nulls believe of the same noisy images, by noise level.
 

@@ -30,7 +30,7 @@ from ..machines.whole import ISMachine
 from ..machines.windows import Machine, cached_plan, pixel_grid
 
 # %% ../../nbs/library/measure/provenance.ipynb #3755ae51
-@dataclass
+@dataclass(eq=False)
 class Windows:
     "The training window nearest to the window around each pixel."
     distance: Tensor # [B,H,W] squared distance between the two windows, float64
@@ -170,7 +170,7 @@ def nearest_rival(
     return store.gather(best).amin(0)
 
 # %% ../../nbs/library/measure/provenance.ipynb #a24f50d0
-@dataclass
+@dataclass(eq=False)
 class Consistency:
     "How far an image, or each image of a batch, is a mosaic of training windows."
     share: Tensor # [B] share of pixels that are consistent
@@ -219,7 +219,7 @@ def foreground(
     return x.mean(1) > floor
 
 # %% ../../nbs/library/measure/provenance.ipynb #b4b2f058
-@dataclass
+@dataclass(eq=False)
 class Projection:
     "What became of images whose pixels follow their nearest windows."
     x: Tensor # [B,C,H,W] the last images
@@ -335,7 +335,7 @@ def nearest_image(
     return found.values.sqrt(), found.indices
 
 # %% ../../nbs/library/measure/provenance.ipynb #14e20659
-@dataclass
+@dataclass(eq=False)
 class Explanation:
     "What a machine's training images say about one image."
     x: Tensor # [C,H,W] the image
@@ -560,7 +560,7 @@ def explain_files(
     return write_all(out, {'explain.png': explain_figure(e), 'explain.json': record})
 
 # %% ../../nbs/library/measure/provenance.ipynb #572aa848
-@dataclass
+@dataclass(eq=False)
 class FlowSources:
     "The training images behind a flow, from noise to image."
     x: Tensor # [C,H,W] the image that was made

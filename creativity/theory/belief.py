@@ -48,7 +48,7 @@ def participation(
     return 1/(w**2).sum(0)
 
 # %% ../../nbs/library/theory/belief.ipynb #7120448a
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Belief:
     "What every pixel believes, and why."
     mean: Tensor # [C,H,W] posterior mean
