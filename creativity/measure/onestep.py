@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data.images import Images
+from ..data.show import ink
 from ..diffusion import Denoiser, seed_ids
 from ..errors import CreativityError
 from .nulls import Flow, null_flows, wiener_flows
@@ -138,10 +140,9 @@ class OneStep:
     def figure(self, metric: str = 'r') -> Figure:
         "The curve: a metric against the noise level, with its interval; nulls are dashed."
         fig, ax = plt.subplots(figsize=(6, 3.4), layout='constrained')
-        colors = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-        for i, (name, v) in enumerate(self.median[metric].items()):
-            color, ends = colors[i % len(colors)], np.array(self.interval[metric][name]).T
-            style = '--' if name in self.nulls else 'o-'
+        looks = _looks(self.median[metric], self.nulls)
+        for name, v in self.median[metric].items():
+            (color, style), ends = looks[name], np.array(self.interval[metric][name]).T
             label = f'{name} ({self.integral[metric][name]:.2f})'
             ax.plot(self.times, v, style, color=color, ms=4, label=label)
             ax.fill_between(self.times, *ends, color=color, alpha=.12, lw=0)
@@ -152,6 +153,13 @@ class OneStep:
 
 _axis = dict(r='Pearson r with the network', r2='r² with the network', cosine='cosine',
              cod='CoD', mse='MSE', skill='skill against Wiener')
+
+def _looks(names, nulls):
+    "Colour and line of each name: machines in the house's colours, nulls in greys."
+    others = cycle(('#CC79A7', '#56B4E9', '#882255', '#000000'))
+    greys = cycle((c, style) for c in ('.35', '.6') for style in ('--', '-.', ':'))
+    colour = lambda name: next(others) if ink(name) == ink('') else ink(name)
+    return {n: next(greys) if n in nulls else (colour(n), 'o-') for n in names}
 
 def _mean_height(values, times):
     v, t = np.asarray(values, float), np.asarray(times, float)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..data.find import load
 from ..data.images import Images
+from ..data.show import ink
 from ..diffusion import Denoiser, add_noise, sample, seed_noise
 from ..machines.conditional import Conditional, inpainting
 from ..machines.mix import Guided
@@ -245,14 +246,13 @@ def curl_figure(
 ) -> Figure:
     "Asymmetry of the Jacobian against noise: networks, their machines, IS."
     fig, ax = plt.subplots(figsize=(6, 3.2), layout='constrained')
-    looks = {'network': ('k', 'o'), 'bbELS': ('#0072B2', 's'), 'ELS': ('#009E73', '^'),
-             'LS': ('#D55E00', 'd'), 'IS': ('#CC79A7', 'v')}
-    for who, (color, marker) in looks.items():
+    looks = {'network': 'o-', 'bbELS': 's-', 'ELS': '^--', 'LS': 'd-', 'IS': 'v-'}
+    for who, style in looks.items():
         lines = torch.tensor([row['curl'][who] for row in rows.values() if who in row['curl']])
         # where IS has collapsed its slope is 0, and what is left is rounding
         middle = lines.median(0).values
-        ax.plot(times, middle, marker=marker, color=color, label=who)
-        ax.fill_between(times, lines.amin(0), lines.amax(0), color=color, alpha=.1)
+        ax.plot(times, middle, style, color=ink(who), label=who)
+        ax.fill_between(times, lines.amin(0), lines.amax(0), color=ink(who), alpha=.1)
     ax.invert_xaxis()
     ax.set(xlabel='t, from noise to image', ylabel='‖J − Jᵀ‖ / ‖J + Jᵀ‖', ylim=(-.03, 1.05))
     ax.legend(fontsize=8)
@@ -282,13 +282,13 @@ def calibration_figure(
 ) -> Figure:
     "Actual against expected squared error: fifths of the pixels by doubt, all noise levels."
     fig, axs = plt.subplots(1, 2, figsize=(7, 3.2), layout='constrained', sharey=True)
-    looks = {'bbELS': ('#0072B2', 's'), 'LS': ('#D55E00', 'd'), 'IS': ('#CC79A7', 'v')}
+    looks = {'bbELS': 's', 'LS': 'd', 'IS': 'v'}
     for ax, (data, machines) in zip(axs, doubts.items(), strict=True):
-        for name, (color, marker) in looks.items():
+        for name, marker in looks.items():
             v = machines[name]['held out']
             x, y = (torch.tensor(v[f'{n}_parts']).flatten().clamp(min=1e-7)
                     for n in ('expected', 'actual'))
-            ax.loglog(x, y, marker, color=color, label=name, ms=4)
+            ax.loglog(x, y, marker, color=ink(name), label=name, ms=4)
         ax.loglog([1e-7, 1], [1e-7, 1], 'k-', lw=.7)
         ax.set(xlabel='expected squared error', title=data)
         ax.grid(alpha=.3)
