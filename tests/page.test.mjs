@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 
 const page = new URL('../creativity/app/page/', import.meta.url)
-const [data, diffusion, flows, kernels, machines, plans, sums, sweeps, wat] = await Promise.all(
-  ['data', 'diffusion', 'flow', 'kernel', 'machines', 'plan', 'sums', 'sweep', 'wat'].map(name => import(new URL(`${name}.js`, page))))
+const [data, diffusion, flows, kernels, machines, plans, sums, sweeps, wat, gpu] = await Promise.all(
+  ['data', 'diffusion', 'flow', 'kernel', 'machines', 'plan', 'sums', 'sweep', 'wat', 'webgpu'].map(name => import(new URL(`${name}.js`, page))))
 const read = name => JSON.parse(readFileSync(join(process.env.FIXTURES, `${name}.json`)))
 const WORST = 1e-4 // of x̂₀, whose range is 2
 
@@ -111,6 +111,21 @@ test('flows end in the same image', async () => {
     for await (const s of flows.flow(noise, steps, async (x, t) => believe(set, machine, diffusion.widthAt(scales, t), x, t))) last = s
     near('image at the end of a flow', last.x, image)
   }
+})
+
+test('single precision is doubted where sums are large and rivals are close', () => {
+  const set = { C: 1, H: 16, W: 16 }, P = 256, noise = Float64Array.from(diffusion.seedNoise(4, P)), far = noise.map(v => 20 * v)
+  // all pixels believe that their best candidate is `d` away, and that `z` of them count
+  const doubt = (x, d, z, t = .5, k = 7) =>
+    gpu.doubt(set, 'bbels', k, x, t, { top: new Float64Array(P).fill(-d), z: new Float64Array(P).fill(z) })
+  assert.ok(doubt(noise, 25, 3) < gpu.MOST_DOUBT)
+  assert.ok(doubt(far, 4e4, 3) > gpu.MOST_DOUBT)
+  assert.ok(doubt(far, 4e4, 1) < 1e-3 * doubt(far, 4e4, 3), 'what has no rivals does not move')
+  assert.ok(doubt(noise, 25, 3, .05) > doubt(noise, 25, 3), 'little noise makes all numbers large')
+  // errors of equal pixels do not average out
+  const flat = noise.map((v, p) => p < 128 ? .5 : v)
+  assert.ok(doubt(flat, 25, 3) > 1.5 * doubt(noise, 25, 3))
+  assert.ok(gpu.takes(set, 'ls') && !gpu.takes(set, 'elsInside') && !gpu.takes({ C: 1, H: 64, W: 64 }, 'ls'))
 })
 
 test('noise is that of the package', () => {

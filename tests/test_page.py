@@ -108,6 +108,28 @@ def real():
         yield dict(shape=list(images.shape), images=plain(images), beliefs=found, flow=flow)
 
 
+def small():
+    "Images of the page's own sets, cut to 16×16 and few: a graphics card made of software is slow."
+    for name, n in (('fashion_mnist', 4), ('cifar10', 3)):
+        images = page_images(name)[1].x[:n, :, 8:24, 8:24].contiguous()
+        cases = []
+        for t in (.05, .2, .5, 1.):
+            a, sigma = levels(t)
+            x = (a*images[1] + sigma*seed_noise([round(100*t)], tuple(images.shape[1:]))[0]).double()
+            asked = [('bbels', 3), ('bbels', 7), ('bbels', 31), ('els', 5), ('ls', 7), ('ls', 31), ('is', 1)]
+            cases.append(dict(data=name, x=plain(x), cases=[case(m, x, images.double(), k, t, unique=False) for m, k in asked]))
+        yield name, images, cases
+
+
+def for_the_card():
+    "What the graphics card is compared with: the beliefs above, and those of small real images."
+    found = beliefs()
+    for name, images, cases in small():
+        found['data'][name] = dict(shape=list(images.shape), images=plain(images))
+        found['queries'] += cases
+    return found
+
+
 def stored_sets():
     "A few of the images that the page brings along."
     for name in CHOICES:
@@ -135,7 +157,7 @@ def test_arithmetic_is_that_of_the_oracles(fixtures):
                        env=os.environ | {'FIXTURES': str(fixtures)}, capture_output=True, text=True)
     assert r.returncode == 0, r.stdout[-6000:] + r.stderr[-2000:]
     passed = int(re.search(r'^# pass (\d+)$', r.stdout, re.M)[1])
-    assert passed >= 8, r.stdout
+    assert passed >= 11, r.stdout
     print(*re.findall(r'^\s*# (.*e-\d+|.*e\+0)$', r.stdout, re.M), sep='\n')
 
 
@@ -288,4 +310,7 @@ def test_bad_ports_are_one_line(port):
     assert '\n' not in str(e.value)
 
 
-if __name__ == '__main__': (TESTS/'assets'/'page.json').write_text(json.dumps(seen(), indent=1) + '\n')
+if __name__ == '__main__':
+    # with a file's name: what the browser's check compares the graphics card with
+    if sys.argv[1:]: Path(sys.argv[1]).write_text(json.dumps(for_the_card()))
+    else: (TESTS/'assets'/'page.json').write_text(json.dumps(seen(), indent=1) + '\n')

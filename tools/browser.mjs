@@ -17,7 +17,7 @@ import { createRequire } from 'node:module'
 import { delimiter, dirname, extname, join, normalize, resolve } from 'node:path'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { play } from './page.mjs'
+import { play, playCard } from './page.mjs'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const site = join(root, '_docs'), cache = join(root, '.cache', 'browser'), screens = join(root, 'out', 'screens')
@@ -25,6 +25,8 @@ const packages = ['playwright-core@1.65.1', 'katex@0.16.11']
 const widths = { phone: [390, 844], desktop: [1280, 900] }
 const flags = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync']
+// a graphics card made of software, for WebGPU
+const softCard = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 const types = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.json': 'application/json',
   '.png': 'image/png', '.svg': 'image/svg+xml', '.webp': 'image/webp', '.woff2': 'font/woff2', '.woff': 'font/woff' }
 
@@ -165,12 +167,12 @@ function deadLinks(pages, url) {
     [...new Set(v.links)].filter(l => l.startsWith(url) && dead(l)).map(l => `${p}: dead link ${l.slice(url.length)}`))
 }
 
-function launch() {
+function launch(extra = []) {
   if (!chromium() || !packages.every(has)) stop('the browser or its driver is missing: run node tools/browser.mjs --install')
   const { chromium: engine } = createRequire(join(cache, 'x.js'))('playwright-core')
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
   mkdirSync(screens, { recursive: true })
-  return engine.launch({ executablePath: chromium(), args: [...flags, ...sandbox] })
+  return engine.launch({ executablePath: chromium(), args: [...extra, ...flags.filter(f => !extra.length || f !== '--disable-gpu'), ...sandbox] })
 }
 
 async function check() {
@@ -274,39 +276,61 @@ async function explore(voila) {
   console.log(`the explorer follows: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; screenshot in out/screens`)
 }
 
-// The page that computes, as `creativity explore` serves it, at both widths; the main thread's longest task is told.
+// The page that computes, as `creativity explore` serves it, at both widths, and with WebGPU.
 async function page(program) {
   const port = await freePort(), url = `http://127.0.0.1:${port}/`, expected = JSON.parse(readFileSync(join(root, 'tests', 'assets', 'page.json')))
   const server = spawn(program, ['explore', '--no-browser', `--port=${port}`], { stdio: ['ignore', 'pipe', 'pipe'] })
   let log = '', failure = ''
   for (const out of [server.stdout, server.stderr]) out.on('data', d => { log = (log + d).slice(-3000) })
   server.on('error', e => { failure = `${program} does not start: ${e.message}` })
-  const browser = await launch(), said = []
+  const browsers = [], said = []
+  const open = async (extra, options, address, use) => {
+    browsers.push(await launch(extra))
+    const tab = await browsers.at(-1).newPage(options), errors = new Set()
+    tab.on('console', m => m.type() === 'error' && errors.add(`console: ${m.text()}`))
+    tab.on('pageerror', e => errors.add(`script: ${e.message}`))
+    tab.on('requestfailed', r => errors.add(`request failed: ${r.url()}`))
+    await tab.goto(address, { waitUntil: 'load' })
+    await use(tab, (what, test) => until(what, test, 240, errors), browsers.at(-1))
+    if (errors.size) throw new Error([...errors].join('\n'))
+    await browsers.at(-1).close()
+  }
   try {
     await until('the server', async () => { if (failure) throw new Error(failure); return (await fetch(url)).ok }, 60)
-    for (const [name, [width, height]] of Object.entries(widths)) {
-      const context = await browser.newContext({ viewport: { width, height }, hasTouch: name === 'phone', reducedMotion: 'reduce' })
-      const tab = await context.newPage(), errors = new Set()
-      tab.on('console', m => m.type() === 'error' && errors.add(`console: ${m.text()}`))
-      tab.on('pageerror', e => errors.add(`script: ${e.message}`))
-      tab.on('requestfailed', r => errors.add(`request failed: ${r.url()}`))
-      await tab.addInitScript(() => {
-        window.longest = 0
-        new PerformanceObserver(list => { for (const e of list.getEntries()) window.longest = Math.max(window.longest, e.duration) }).observe({ type: 'longtask', buffered: true })
+    for (const [name, [width, height]] of Object.entries(widths))
+      await open([], { viewport: { width, height }, hasTouch: name === 'phone', reducedMotion: 'reduce' }, url, async (tab, wait, browser) => {
+        const keep = what => tab.screenshot({ path: join(screens, `page-${what}-${name}.png`), fullPage: true })
+        await browser.startTracing(tab, { categories: ['toplevel'] })
+        const waits = await play(tab, expected, name === 'phone', wait, keep), longest = longestTask(await browser.stopTracing())
+        if (longest > 50) throw new Error(`a task of the page's own thread takes ${longest.toFixed(0)} ms`)
+        said.push(`${name}: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; longest task ${longest.toFixed(0)} ms of processor time`)
       })
-      await tab.goto(url, { waitUntil: 'load' })
-      const keep = what => tab.screenshot({ path: join(screens, `page-${what}-${name}.png`), fullPage: true })
-      const waits = await play(tab, expected, name === 'phone', (what, test) => until(what, test, 240, errors), keep)
-      if (errors.size) throw new Error([...errors].join('\n'))
-      said.push(`${name}: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; longest task ${await tab.evaluate(() => Math.round(window.longest))} ms`)
-      await context.close()
-    }
+    const beliefs = oracle(program)
+    await open(softCard, {}, `${url}?engine=gpu`, async (tab, wait) => said.push(`WebGPU: ${await playCard(tab, beliefs, expected, wait)}`))
   } catch (e) { failure ||= `${e.message}\n${log}` } finally {
-    await browser.close()
+    for (const browser of browsers) await browser.close()
     server.kill('SIGINT')
   }
   if (failure) stop(`the page: ${failure}`)
   console.log(`the page answers as the package does: ${said.join('; ')}; screenshots in out/screens`)
+}
+
+// The longest task of the thread that answers the reader, in ms of processor time: whatever else the machine is doing.
+function longestTask(trace) {
+  const { traceEvents } = JSON.parse(trace), thread = e => `${e.pid} ${e.tid}`
+  const main = new Set(traceEvents.filter(e => e.name === 'thread_name' && e.args.name === 'CrRendererMain').map(thread))
+  const tasks = traceEvents.filter(e => e.name === 'ThreadControllerImpl::RunTask' && main.has(thread(e)) && e.tdur)
+  if (!tasks.length) throw new Error('the trace has no tasks')
+  return tasks.reduce((most, e) => Math.max(most, e.tdur / 1000), 0)
+}
+
+// What the oracle believes, for the graphics card to be compared with: tests/test_page.py says it.
+function oracle(program) {
+  const folder = mkdtempSync(join(tmpdir(), 'beliefs-')), file = join(folder, 'beliefs.json')
+  try {
+    execFileSync(join(dirname(program), 'python'), [join(root, 'tests', 'test_page.py'), file], { stdio: 'pipe' })
+    return JSON.parse(readFileSync(file))
+  } finally { rmSync(folder, { recursive: true, force: true }) }
 }
 
 // What a reader of the course does: open a lesson, Run > Run All Cells, and save it; the file tells what each cell gave.

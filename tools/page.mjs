@@ -31,6 +31,7 @@ export async function play(tab, expected, touch, until, keep) {
   const first = await read('flow-says')
   near('r with the network', Number(first.r), expected.r, 1e-3)
   near('the distance to the nearest image', Number(first.distance), expected.nearest, 1e-3)
+  must(`it says ${(await read('engine')).text}`, /by (one|\d+) workers?\.$/.test((await read('engine')).text))
   must(`the text says ${first.text}`, first.text.includes(`r = ${expected.r.toFixed(3)}`))
 
   // any of the three sliders moves all
@@ -44,7 +45,10 @@ export async function play(tab, expected, touch, until, keep) {
     near(`the best weight at width ${k}`, Number(v.weight), want.weight, 1e-3)
     must(`the best image at width ${k} is ${v.image}`, Number(v.image) === want.image)
   }
-  await tab.waitForTimeout(1500)
+  await until('the curve', async () => {
+    const { text } = await read('curve-says')
+    return text.includes('after 12 steps') && text.includes('at width 15')
+  })
   await keep('pixel')
   await press(tab.locator('#own-width'))
   await until('the calibrated width', () => at(12, expected.pixel[0].k))
@@ -110,8 +114,13 @@ export async function play(tab, expected, touch, until, keep) {
     () => isDone({ set: 'cifar10', machine: 'bbels', seed: 5 }))
   near('the distance to the nearest image, CIFAR-10', Number((await read('flow-says')).distance), expected.cifar10.nearest, 1e-3)
   near('r with the network, CIFAR-10', Number((await read('flow-says')).r), expected.cifar10.r, 1e-3)
+  // what was shown while it played: at the beginning and at the end the page looks the same
+  await tab.evaluate(`import(new URL('state.js', document.querySelector('script[src$="page.js"]').src)).then(({ listen, state }) => {
+    window.shown = new Set()
+    listen(() => window.shown.add(state.step))
+  })`)
   await press(tab.locator('#play'))
-  await until('playing', async () => (await tab.locator('#step-1').inputValue()) === '20' && (await tab.locator('#play').textContent()) === 'Play')
+  await until('playing', async () => await tab.evaluate(() => window.shown.size) > 3 && (await tab.locator('#step-1').inputValue()) === '20' && (await tab.locator('#play').textContent()) === 'Play')
   await keep('colour')
 
   const wide = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
@@ -121,4 +130,124 @@ export async function play(tab, expected, touch, until, keep) {
   must(`without a name: ${nameless}`, !nameless.length)
   must(`a problem: ${(await read('problem')).text}`, !(await read('problem')).text)
   return waits
+}
+
+// Inside the page: the graphics card against the oracle's beliefs, and on the page's own images against the workers' code.
+// Says the worst errors, and what was left to the workers.
+async function compareCard({ data, queries }) {
+  const address = new URL('.', document.querySelector('script[src$="page.js"]').src)
+  const [gpu, machines, images, diffusion, plans, sums] = await Promise.all(
+    ['webgpu', 'machines', 'data', 'diffusion', 'plan', 'sums'].map(name => import(new URL(`${name}.js`, address))))
+  const card = await gpu.open(true)
+  if (!card) return null
+  await gpu.check(card, machines.partial)
+  const taken = {}, left = {}, worst = {}, wrong = []
+  const off = (u, v) => v.reduce((e, w, i) => Math.max(e, Number.isFinite(u[i]) ? Math.abs(u[i] - w) : Infinity), 0)
+  const near = (what, name, error, most = 1e-4) => {
+    worst[name] = Math.max(worst[name] ?? 0, error)
+    if (!(error <= most)) wrong.push(`${what}: ${name} is off by ${error}`)
+  }
+  // two pieces, as the pool makes them
+  const believe = async (by, set, machine, k, x, t, skip) => {
+    const total = sums.emptySums(set.H * set.W, set.C), each = [], half = set.N >> 1
+    for (const [first, count] of [[0, half], [half, set.N - half]]) {
+      const part = await by(set, machine, k, x, t, first, count, skip, true)
+      sums.merge(total, part.sums)
+      each.push(...part.each)
+    }
+    const plan = machine === 'is' ? undefined : plans.plan(machine, set.H, set.W, k)
+    return { ...sums.read(total, plan, set.N - (skip >= 0 ? 1 : 0)), total, each }
+  }
+  const byCard = card.partial.bind(card)
+  const relative = v => Array.from(v, u => u / Math.max(1, Math.abs(u)))
+  const compare = async (what, set, { machine, k, t, skip = -1 }, x, theirs, each) => {
+    if (!gpu.takes(set, machine)) return
+    const ours = await believe(byCard, set, machine, k, x, t, skip), P = set.H * set.W
+    const doubt = gpu.doubt(set, machine, k, x, t, ours.total)
+    // what the rule lets through must be right
+    if (doubt > gpu.MOST_DOUBT) return void (left[machine] = (left[machine] ?? 0) + 1)
+    taken[machine] = (taken[machine] ?? 0) + 1
+    what = `${machine}, width ${k}, t = ${t}, ${what}`
+    near(what, 'mean', off(ours.mean, theirs.mean))
+    near(what, 'entropy', off(ours.entropy, theirs.entropy))
+    near(what, 'weight', off(ours.weight, theirs.weight))
+    near(what, 'N_eff, relative', off(Array.from(ours.nEff, (v, i) => v / theirs.nEff[i]), theirs.nEff.map(() => 1)))
+    near(what, 'log evidence, relative', off(relative(ours.logEvidence), relative(theirs.logEvidence)), 1e-5)
+    if (theirs.image && (off(ours.image, theirs.image) || off(ours.place, theirs.place))) wrong.push(`${what}: another source`)
+    // every image's share of every pixel
+    const share = (b, each, n, p) => Math.exp(each[n * P + p] - b.top[p]) / b.z[p]
+    let error = 0
+    for (let n = 0; n < set.N; n++) for (let p = 0; p < P; p++)
+      error = Math.max(error, Math.abs(share(ours.total, ours.each, n, p) - share(each.total, each.each, n, p)))
+    near(what, 'shares', error)
+  }
+  for (const { data: name, x, cases } of queries) {
+    const { shape: [N, C, H, W], images } = data[name], set = { data: Float32Array.from(images), N, C, H, W }
+    for (const c of cases) {
+      const { mean, entropy, weight, n_eff: nEff, log_evidence: logEvidence, image, place } = c.oracle
+      const own = await believe(machines.partial, set, c.machine, c.k, x, c.t, c.skip)
+      await compare(name, set, c, x, { mean, entropy, weight, nEff, logEvidence, ...c.unique && { image, place } }, own)
+    }
+  }
+  // all of the page's images: the machines that are quick without a card, and one image of full size for one that is not
+  for (const name of ['fashion_mnist', 'cifar10']) {
+    const all = images.classOf(await images.load(name), 0), size = all.C * 1024
+    for (const [machine, k, N] of [['ls', 3, all.N], ['ls', 7, all.N], ['ls', 63, all.N], ['is', 1, all.N], ['bbels', 15, 1]])
+      for (const t of machine === 'bbels' ? [.6] : [.05, .1, .3, .6, 1]) {
+        const set = { ...all, N }, { a, sigma } = diffusion.levels(t), noise = diffusion.seedNoise(7, size)
+        const x = Float64Array.from(noise, (v, i) => sigma * v + a * all.data[3 * size + i])
+        const own = await believe(machines.partial, set, machine, k, x, t, N > 1 ? 2 : -1)
+        await compare(name, set, { machine, k, t, skip: N > 1 ? 2 : -1 }, x, { ...own, image: undefined }, own)
+      }
+  }
+  // far from all images nothing that is summed is small: that must not pass
+  const far = await images.load('mnist').then(set => images.classOf(set, 0)), x = Float64Array.from(diffusion.seedNoise(3, 1024), v => 9 * v)
+  const found = await card.partial(far, 'ls', 15, x, .05, 0, far.N)
+  if (!(gpu.doubt(far, 'ls', 15, x, .05, found.sums) > gpu.MOST_DOUBT)) wrong.push('an image far from all others is not doubted')
+  // a card that is lost says so
+  card.device.destroy()
+  const lost = await card.partial(far, 'ls', 3, x, .5, 0, 2).then(() => false, () => true)
+  if (!lost) wrong.push('a lost card answers')
+  return { name: card.name, taken, left, worst, wrong }
+}
+
+// The page with the graphics card, or what stands in for one. Returns what is to be said of it.
+export async function playCard(tab, beliefs, expected, until) {
+  const found = await tab.evaluate(compareCard, beliefs)
+  if (!found) return 'skipped: no adapter'
+  must(`the graphics card: ${found.wrong.slice(0, 5).join('; ')}`, !found.wrong.length)
+  for (const machine of ['is', 'ls', 'bbels', 'els']) must(`the graphics card did nothing for ${machine}`, found.taken[machine] > 3)
+
+  // flows of LS, which is quick without a card, too: with it, and when it is lost on the way
+  const engine = () => tab.locator('#engine').getAttribute('data-engine')
+  const state = f => tab.evaluate(`import(new URL('state.js', document.querySelector('script[src$="page.js"]').src)).then(${f})`)
+  const flow = async (what, seed) => {
+    await tab.locator('#seed').fill(String(seed))
+    await tab.locator('#seed').press('Enter')
+    await until(what, async () => {
+      const { machine, seed: of, text } = await tab.locator('#flow-says').evaluate(e => ({ ...e.dataset, text: e.textContent }))
+      return text && machine === 'ls' && Number(of) === seed
+    })
+    return state(({ state }) => Array.from(state.steps.at(-1).x))
+  }
+  await tab.locator('#noise input[value="ls"]').check({ force: true })
+  await until('the graphics card', async () => await engine() === 'gpu')
+  await flow('another flow', 24)
+  const image = await flow('a flow by the card', 23)
+  near('r of LS with the network, by the card', Number(await tab.locator('#flow-says').getAttribute('data-r')), expected.ls.r, 1e-3)
+  const { card } = await state(({ pool }) => pool.done)
+  must(`of 40 beliefs the card gave ${card}`, card > 20)
+  await tab.locator('#step-1').fill('12')
+  await until('the sources', async () => await tab.locator('#sources').getAttribute('data-step') === '12')
+  near('all shares together', Number(await tab.locator('#sources').getAttribute('data-total')), 1, 1e-3)
+  await tab.locator('#seed-more').click()
+  await state(({ pool }) => pool.closeCard())
+  await until('the workers', async () => await engine() === 'cpu')
+  const again = await flow('a flow without the card', 23)
+  const most = image.reduce((m, v, i) => Math.max(m, Math.abs(v - again[i])), 0)
+  must(`the card's image is off by ${most}`, most < 1e-3)
+  must('nothing was lost', await tab.locator('#problem').isHidden())
+  const sum = v => Object.values(v).reduce((a, b) => a + b, 0)
+  return `${found.name}: ${sum(found.taken)} beliefs, ${sum(found.left)} more left to the workers, worst errors `
+    + `${Object.entries(found.worst).map(([name, v]) => `${name} ${v.toExponential(1)}`).join(', ')}; image of a flow ${most.toExponential(1)}`
 }

@@ -38,9 +38,9 @@ class Choice(NamedTuple):
     seeds: int # noises, of which the network's images are there
 
 CHOICES = dict(
-    fashion_mnist=Choice(('Dress', 'Ankle boot'), 80, 24),
+    fashion_mnist=Choice(('Dress', 'Ankle boot'), 100, 24),
     mnist=Choice((), 150, 24),
-    cifar10=Choice(('automobile', 'horse'), 50, 6))
+    cifar10=Choice(('automobile', 'horse'), 100, 24))
 
 STEPS = 20
 

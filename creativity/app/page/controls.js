@@ -7,7 +7,9 @@ export const $$ = (selector, root = document) => [...root.querySelectorAll(selec
 // Make an element with properties and children.
 export function make(tag, properties = {}, ...children) {
   const e = document.createElement(tag)
-  for (const [name, v] of Object.entries(properties)) name.includes('-') || name === 'role' ? e.setAttribute(name, v) : e[name] = v
+  for (const [name, v] of Object.entries(properties))
+    if (name.includes('-') || name === 'role') e.setAttribute(name, v)
+    else e[name] = v
   e.append(...children)
   return e
 }
@@ -39,7 +41,8 @@ export function shareStep() {
     const { a, sigma } = levelsAt(state.step), made = state.step < state.steps.length || !state.step
     for (const slider of $$('[data-range="step"]')) {
       slider.value = state.step
-      slider.setAttribute('aria-valuetext', `${state.step} of ${STEPS} steps, ${Math.round(100 * sigma ** 2)} percent noise`)
+      const noise = Math.round(100 * sigma ** 2)
+      slider.setAttribute('aria-valuetext', `${state.step} of ${STEPS} steps, ${noise} percent noise`)
     }
     for (const text of $$('[data-out="step"]')) text.textContent = state.step
     for (const text of $$('[data-out="asked"]')) text.textContent = Math.min(state.step, STEPS - 1)
@@ -56,7 +59,10 @@ export function sharePixel() {
     choosePixel(at((e.clientY - box.top) / box.height, H) * W + at((e.clientX - box.left) / box.width, W))
   }
   for (const frame of $$('.pick')) {
-    frame.addEventListener('pointerdown', e => { pick(frame, e); if (e.pointerType === 'mouse') frame.setPointerCapture(e.pointerId) })
+    frame.addEventListener('pointerdown', e => {
+      pick(frame, e)
+      if (e.pointerType === 'mouse') frame.setPointerCapture(e.pointerId)
+    })
     frame.addEventListener('pointermove', e => { if (e.buttons && e.pointerType === 'mouse') pick(frame, e) })
     frame.addEventListener('keydown', e => {
       const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[e.key]
@@ -70,11 +76,12 @@ export function sharePixel() {
 
 // Put a box over a picture of n×n pixels: rows and columns from … to, inclusive.
 export function place(box, [top, bottom], [left, right], n = 32) {
-  const percent = v => `${100 * v / n}%`
-  Object.assign(box.style, { top: percent(top), left: percent(left), height: percent(bottom - top + 1), width: percent(right - left + 1) })
+  const [y, x, height, width] = [top, left, bottom - top + 1, right - left + 1].map(v => `${100 * v / n}%`)
+  Object.assign(box.style, { top: y, left: x, height, width })
 }
 
-export const percent = v => v >= .995 ? '100 %' : v >= .0995 ? `${Math.round(100 * v)} %` : v >= .001 ? `${(100 * v).toFixed(1)} %` : '< 0.1 %'
+export const percent = v => v >= .995 ? '100 %' : v >= .0995 ? `${Math.round(100 * v)} %`
+  : v >= .001 ? `${(100 * v).toFixed(1)} %` : '< 0.1 %'
 
 // Call `f` when nothing has been asked for during `wait` milliseconds.
 export function calm(wait, f) {

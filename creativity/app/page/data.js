@@ -7,18 +7,16 @@ export async function unpack(buffer) {
   return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer()
 }
 
-// What is in a set's file: its header, and the bytes of its training images and of the network's.
+// What is in a set's file: its header, and the stored bytes of its training images and of the network's.
 export function parse(buffer) {
   const length = new DataView(buffer).getUint32(0, true), bytes = new Uint8Array(buffer)
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)))
-  const [C, H, W] = header.shape, n = header.classes.reduce((s, c) => s + c.count, 0)
-  const pixels = pixelsFrom(bytes.subarray(4 + length), C, H, W), size = C * H * W
-  // what the network drew is kept in 64 tones
-  return { ...header, C, H, W, images: pixels.subarray(0, n * size), drawn: pixels.subarray(n * size).map(v => 4 * v + 2) }
+  const [C, H, W] = header.shape, n = header.classes.reduce((s, c) => s + c.count, 0), end = 4 + length + n * C * H * W
+  return { ...header, C, H, W, images: bytes.subarray(4 + length, end), drawn: bytes.subarray(end) }
 }
 
-// A pixel is stored as its difference from the median of its left and upper neighbours and of the plane through the three
-// that are known (JPEG-LS), modulo 256; red and blue as theirs from green.
+// A pixel is stored as its difference from the median of its left and upper neighbours and of the plane through the
+// three that are known (JPEG-LS), modulo 256; red and blue as theirs from green.
 function pixelsFrom(stored, C, H, W) {
   const out = new Uint8Array(stored.length), P = H * W
   for (let from = 0; from < out.length; from += P)
@@ -50,19 +48,28 @@ export function load(name) {
   return loaded.get(name)
 }
 
-// Bytes as numbers in [−1,1], in float32 as the package has them.
-export const toNumbers = bytes => Float32Array.from(bytes, v => (2 * v - 255) / 255)
+// A byte as a number in [−1,1]; the arrays are float32, as the package has them.
+const toNumber = v => (2 * v - 255) / 255
+
+// So many of the training images.
+export function numbersOf(set, first, count) {
+  const { C, H, W } = set, size = C * H * W
+  const bytes = pixelsFrom(set.images.subarray(first * size, (first + count) * size), C, H, W)
+  const numbers = new Float32Array(bytes.length)
+  for (let i = 0; i < numbers.length; i++) numbers[i] = toNumber(bytes[i])
+  return numbers
+}
 
 // The images of one class as a machine needs them.
 export function classOf(set, index) {
-  const { first, count } = set.classes[index], { C, H, W } = set, size = C * H * W
-  return { data: toNumbers(set.images.subarray(first * size, (first + count) * size)), N: count, C, H, W }
+  const { first, count } = set.classes[index], { C, H, W } = set
+  return { data: numbersOf(set, first, count), N: count, C, H, W }
 }
 
-// What the network makes of a seed, or nothing if that is not stored.
+// What the network makes of a seed, or nothing if that is not stored. It is kept in 64 tones.
 export function drawnBy(set, index, seed) {
-  const size = set.C * set.H * set.W, { seeds } = set.network
+  const { C, H, W } = set, size = C * H * W, { seeds } = set.network
   if (seed >= seeds) return undefined
   const at = (index * seeds + seed) * size
-  return toNumbers(set.drawn.subarray(at, at + size))
+  return Float32Array.from(pixelsFrom(set.drawn.subarray(at, at + size), C, H, W), v => toNumber(4 * v + 2))
 }

@@ -42,8 +42,8 @@ export function twister(seed) {
   }
 }
 
-// The noise image of a seed: the numbers that torch.randn gives for it, to float32's last digits. Torch turns 16 uniform
-// numbers at a time into 16 normal ones (Box and Muller); n must be a multiple of 16.
+// The noise image of a seed: the numbers that torch.randn gives for it, to float32's last digits. Torch turns 16
+// uniform numbers at a time into 16 normal ones (Box and Muller); n must be a multiple of 16.
 export function seedNoise(seed, n) {
   if (n % 16) throw new Error(`noise comes in sixteens, not ${n}`)
   const next = twister(seed), noise = new Float32Array(n)

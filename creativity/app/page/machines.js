@@ -4,11 +4,11 @@ import { plan } from './plan.js'
 import { emptySums } from './sums.js'
 import { sweep } from './sweep.js'
 
-// A set of training images: { data: Float32Array [N,C,H,W], N, C, H, W }. `skip` is the number of one that is left out, −1
-// for none; it is only a range of images that a worker is given, so leaving one out needs no copy.
+// A set of training images: { data: Float32Array [N,C,H,W], N, C, H, W }. `skip` is the number of one that is left out,
+// −1 for none; it is only a range of images that a worker is given, so leaving one out needs no copy.
 
-// Sums over images first … first+count−1 for the query x [C,H,W] at time t, and with `each` the logs of every image's own
-// sums [count,P] (P = 1 for IS: one belief for all pixels).
+// Sums over images first … first+count−1 for the query x [C,H,W] at time t, and with `each` the logs of every image's
+// own sums [count,P] (P = 1 for IS: one belief for all pixels).
 export function partial(set, machine, k, x, t, first, count, skip = -1, wantEach = false) {
   const { a, sigma } = levels(t), P = set.H * set.W
   const sums = emptySums(P, set.C), each = wantEach ? new Float64Array(count * P).fill(-Infinity) : undefined
@@ -44,13 +44,14 @@ function addWhole({ data, C, H, W }, x, n, a, sigma, sums, own) {
 export function around(set, machine, k, pixel) {
   const { H, W } = set, i = Math.floor(pixel / W), j = pixel % W
   if (machine === 'is') return { rows: range(-i, H), cols: range(-j, W), down: [0], right: [0] }
-  const p = plan(machine, H, W, k), there = (axis, at) => axis.filter(([, lo, end]) => lo <= at && at < end).map(s => s[0])
+  const p = plan(machine, H, W, k)
+  const there = (axis, at) => axis.filter(([, lo, end]) => lo <= at && at < end).map(s => s[0])
   const kept = (reach, at) => range(-p.r, k).filter(d => reach[at + d + p.r] >= 0)
   return { rows: kept(p.xRows, i), cols: kept(p.xCols, j), down: there(p.rows, i), right: there(p.cols, j) }
 }
 const range = (from, n) => Array.from({ length: n }, (_, i) => from + i)
 
-// Every candidate of one pixel, exactly, one by one: { logits, images, places }, and the numbers that a reader asks for.
+// Every candidate of one pixel, exactly, one by one: { logits, images, places }, and its window's rows and columns.
 export function candidates(set, machine, k, x, t, pixel, skip = -1) {
   const { a, sigma } = levels(t), { data, N, C, H, W } = set, P = H * W
   const { rows, cols, down, right } = around(set, machine, k, pixel), i = Math.floor(pixel / W), j = pixel % W

@@ -1,33 +1,38 @@
 // The third screen: the mosaic, its sources, and what the picture would be without one of them.
-import { $, $$, calm, make, percent, place } from './controls.js'
+import { $, $$, calm, make, percent, place as putOver } from './controls.js'
 import { bitmap, difference, image, mosaic, shine, tints } from './draw.js'
 import { sideBySide, strongest } from './measure.js'
 import { Dropped } from './pool.js'
 import { asked, dropCut, isDone, listen, ownWidth, pool, startCut, state, STEPS } from './state.js'
-import { classOf } from './data.js'
+import { numbersOf } from './data.js'
 
 const quiet = e => { if (!(e instanceof Dropped)) throw e }
 let shares = null // of the step that is looked at: { step, share [N], weights [N][P] }
 let listed = [] // the sources that are offered
 
-const own = n => { const { C, H, W } = state.set; return state.images.data.subarray(n * C * H * W, (n + 1) * C * H * W) }
+const own = n => {
+  const { data, C, H, W } = state.images
+  return data.subarray(n * C * H * W, (n + 1) * C * H * W)
+}
 const chosen = () => state.source >= 0 ? state.source : asked()?.belief.image[state.pixel] ?? -1
 
 function drawMosaic() {
   const now = asked()
   if (!now) return
-  const { set, pixel } = state, { image: images, place: places } = now.belief, ranked = strongest(now.belief).slice(0, 8)
+  const { set, pixel } = state, ranked = strongest(now.belief).slice(0, 8), together = sideBySide(now.belief, set)
+  const behind = now.belief.image[pixel], place = now.belief.place[pixel]
+  const [row, column] = [Math.floor(place / set.W), place % set.W]
   const canvas = $$('[data-map="forming"] canvas')[0]
   mosaic(canvas, now.belief, set, ranked)
-  $('together').textContent = `Of all neighbours ${percent(sideBySide(now.belief, set))} are neighbours in their training image too.`
+  $('together').textContent = `Of all neighbours ${percent(together)} are neighbours in their training image too.`
   const n = chosen()
   image($('behind'), own(n), set)
   $('behind').setAttribute('aria-label', `Training image ${n}`)
-  const here = images[pixel] === n
-  $('behind-point').hidden = !here
-  if (here) place($('behind-point'), [Math.floor(places[pixel] / set.W), Math.floor(places[pixel] / set.W)], [places[pixel] % set.W, places[pixel] % set.W])
-  $('behind-says').textContent = here ? `Here the chosen pixel’s strongest source has its centre: at ${Math.floor(places[pixel] / set.W)}, ${places[pixel] % set.W}.`
-    : `Chosen below. Behind the chosen pixel stands image ${images[pixel]}.`
+  $('behind-point').hidden = behind !== n
+  if (behind === n) putOver($('behind-point'), [row, row], [column, column])
+  $('behind-says').textContent = behind === n
+    ? `Here the chosen pixel’s strongest source has its centre: at ${row}, ${column}.`
+    : `Chosen below. Behind the chosen pixel stands image ${behind}.`
   for (const text of $$('[data-out="source"]')) text.textContent = n
   drawWeight()
 }
@@ -45,7 +50,8 @@ const askShares = calm(150, () => {
   const now = asked(), { images, machine } = state
   pool.drop('shares')
   if (!now || (shares && shares.of === now)) return
-  pool.believe(images, { machine, k: ownWidth(now.t), x: now.x, t: now.t, each: true }, 'shares', 2).then(({ share, weights }) => {
+  const query = { machine, k: ownWidth(now.t), x: now.x, t: now.t, each: true }
+  pool.believe(images, query, 'shares', 2).then(({ share, weights }) => {
     shares = { share, weights, of: now }
     list()
     drawWeight()
@@ -61,12 +67,14 @@ function list() {
     image(canvas, own(n), state.set)
     const rank = ranked.indexOf(n)
     frame.style.setProperty('--tint', rank < 0 ? 'transparent' : `rgb(${tints[rank].join(' ')})`)
-    const button = make('button', { type: 'button', role: 'radio', 'aria-checked': n === chosen(), 'data-source': n, 'aria-label': `image ${n}, ${percent(share[n])}` },
-      frame, `${n}: `, make('b', {}, percent(share[n])))
+    const much = percent(share[n]), radio = { type: 'button', role: 'radio', 'aria-checked': n === chosen() }
+    const name = { 'data-source': n, 'aria-label': `image ${n}, ${much}` }
+    const button = make('button', { ...radio, ...name }, frame, `${n}: `, make('b', {}, much))
     button.addEventListener('click', () => choose(n))
     return button
   }))
-  Object.assign($('sources').dataset, { step: shares.of.step, first: listed[0], share: share[listed[0]], total: share.reduce((a, b) => a + b) })
+  const [first] = listed, total = share.reduce((a, b) => a + b)
+  Object.assign($('sources').dataset, { step: shares.of.step, first, share: share[first], total })
   if (focus !== undefined) $$('#sources button').find(b => b.dataset.source === focus)?.focus()
   mark()
 }
@@ -96,10 +104,10 @@ function choose(n) {
 }
 
 // An image of another class to put in, or of the same set where there is but one class.
+const strange = () => state.set.classes[(state.classIndex + 1) % state.set.classes.length]
 function stranger() {
-  const { set, classIndex } = state, index = (classIndex + 1) % set.classes.length
-  const other = classOf(set, index), size = set.C * set.H * set.W, n = index === classIndex ? (chosen() + 1) % other.N : 0
-  return { data: other.data.subarray(n * size, (n + 1) * size), name: set.classes[index].name }
+  const { first, count } = strange(), n = strange() === state.set.classes[state.classIndex] ? (chosen() + 1) % count : 0
+  return numbersOf(state.set, first + n, 1)
 }
 
 function drawCut() {
@@ -112,7 +120,8 @@ function drawCut() {
   }
   if (!cut) return void ($('cut-says').textContent = '')
   const last = cut.steps.at(-1), done = last?.step === STEPS, before = steps[STEPS].x
-  const how = { out: 'Without it', mirror: 'With it mirrored', other: `With another (${stranger().name}) in its place` }[cut.how]
+  const other = `With another (${strange().name}) in its place`
+  const how = { out: 'Without it', mirror: 'With it mirrored', other }[cut.how]
   image($('before'), before, set)
   $('before').setAttribute('aria-label', 'The picture with it')
   $('after-says').textContent = done ? `${how}.` : `${how}: step ${last?.step ?? 0} of ${STEPS} …`
@@ -138,13 +147,14 @@ function sayCut(cut, before, after, how) {
   }
   const rms = Math.sqrt(d2 / (C * P))
   Object.assign($('cut-says').dataset, { rms, how: cut.how, image: cut.image })
-  $('cut-says').textContent = touched ? `${how}: ${percent(touched / P)} of the pixels change by more than 0.1 (black to white is 2); root mean square ${rms.toFixed(3)}.`
+  $('cut-says').textContent = touched ? `${how}: ${percent(touched / P)} of the pixels change by more than 0.1 `
+    + `(black to white is 2); root mean square ${rms.toFixed(3)}.`
     : `${how}: no pixel changes by more than 0.1. This picture does not depend on it.`
 }
 
 export function mosaicScreen() {
   for (const button of $$('[data-cut]')) button.addEventListener('click', () => {
-    if (isDone()) startCut(button.dataset.cut, chosen(), button.dataset.cut === 'other' ? stranger().data : undefined)
+    if (isDone()) startCut(button.dataset.cut, chosen(), button.dataset.cut === 'other' ? stranger() : undefined)
   })
   $('uncut').addEventListener('click', dropCut)
   $('sources').addEventListener('keydown', e => {

@@ -1,17 +1,21 @@
 // The first screen: one noise, its flow, and what the trained network makes of it.
 import { $, $$, percent, place } from './controls.js'
 import { seedNoise } from './diffusion.js'
-import { bitmap, colours, image, limitAt } from './draw.js'
+import { bitmap, colours, fill, image, limitAt } from './draw.js'
 import { correlation, nearest, settled } from './measure.js'
-import { chooseSeed, className, goTo, isDone, levelsAt, listen, network, startFlow, state, STEPS, tell } from './state.js'
+import {
+  chooseSeed, className, goTo, isDone, levelsAt, listen, network, startFlow, state, STEPS, tell,
+} from './state.js'
 
 const REACH = 2.5, STRENGTH = 1.5 // of the brush, in pixels and in units of the noise
 let brush = 1, cursor = [16, 16], touched = null
 
 const hints = {
-  is: 'IS, the ideal score machine: the whole image is one window, so that all pixels share one belief. It can only give back training images.',
+  is: 'IS, the ideal score machine: the whole image is one window, so that all pixels share one belief. It can only '
+    + 'give back training images.',
   ls: 'LS, local: a pixel compares its window with the training windows at the same place.',
-  bbels: 'bbELS, local and alike at all places: a pixel compares its window with those from all places of all images, but it sees the border. This is what a network with zero padding can be at best.',
+  bbels: 'bbELS, local and alike at all places: a pixel compares its window with those from all places of all images, '
+    + 'but it sees the border. This is what a network with zero padding can be at best.',
   els: 'ELS, the same for a picture that goes on past its border on the other side. It takes about twice as long.',
 }
 
@@ -40,7 +44,10 @@ function endStroke() {
 
 function watchPaper() {
   const paper = $('paper'), mark = paper.querySelector('.brush')
-  const at = e => { const b = paper.getBoundingClientRect(); return [(e.clientY - b.top) / b.height * 32, (e.clientX - b.left) / b.width * 32] }
+  const at = e => {
+    const b = paper.getBoundingClientRect()
+    return [(e.clientY - b.top) / b.height * 32, (e.clientX - b.left) / b.width * 32]
+  }
   const show = ([row, column]) => {
     mark.hidden = false
     place(mark, [row - REACH, row + REACH - 1], [column - REACH, column + REACH - 1])
@@ -84,9 +91,10 @@ function drawStrip(changed) {
   const canvas = $('strip'), { H, W, C } = state.set, context = canvas.getContext('2d')
   if (changed.has('flow')) context.clearRect(0, 0, canvas.width, canvas.height)
   for (const s of state.steps.slice(changed.has('flow') ? 0 : drawn)) {
-    for (const [x, limit, top] of [[s.x, limitAt(levelsAt(s.step)), 0], [s.step < STEPS ? s.belief.mean : s.x, 1, 33]]) {
-      const of = colours(x, C, H * W, limit), picture = context.createImageData(W, H)
-      for (let p = 0; p < H * W; p++) picture.data.set([...of(p), 255], 4 * p)
+    const expected = s.step < STEPS ? s.belief.mean : s.x
+    for (const [x, limit, top] of [[s.x, limitAt(levelsAt(s.step)), 0], [expected, 1, 33]]) {
+      const picture = context.createImageData(W, H)
+      fill(picture.data, H * W, colours(x, C, H * W, limit))
       context.putImageData(picture, s.step * 33, top)
     }
   }
@@ -103,8 +111,10 @@ function draw() {
   } else for (const id of ['state-canvas', 'expected-canvas']) bitmap($(id), set.W, set.H, () => [60, 60, 60])
   $('state-canvas').setAttribute('aria-label', `${what}: the image after ${step} steps`)
   $('expected-canvas').setAttribute('aria-label', `${what}: the image that is expected after ${step} steps`)
-  $('noise-left').textContent = step === STEPS ? 'No noise is left.' : `${Math.round(100 * levelsAt(step).sigma ** 2)} % of it is noise.`
-  $('expected-says').textContent = step === STEPS ? 'At the end it is what there is.' : 'The mean of each pixel’s belief; the next step goes towards it.'
+  const noise = Math.round(100 * levelsAt(step).sigma ** 2)
+  $('noise-left').textContent = step === STEPS ? 'No noise is left.' : `${noise} % of it is noise.`
+  $('expected-says').textContent = step === STEPS ? 'At the end it is what there is.'
+    : 'The mean of each pixel’s belief; the next step goes towards it.'
 }
 
 function drawNetwork() {
@@ -112,8 +122,9 @@ function drawNetwork() {
   $('unpaint').disabled = !state.painted
   if (other) image(canvas, other, state.set)
   else bitmap(canvas, 32, 32, p => (Math.floor(p / 128) + Math.floor(p % 32 / 4)) % 2 ? [70, 70, 70] : [62, 62, 62])
-  const text = other ? `A ResNet, trained on ${images.toLocaleString('en')} images, from the same noise, in ${STEPS} steps.`
-    : state.painted ? 'It is not here to be asked about a painted noise.' : `Its images are stored for seeds 0 to ${seeds - 1}.`
+  const trained = `A ResNet, trained on ${images.toLocaleString('en')} images, from the same noise, in ${STEPS} steps.`
+  const text = other ? trained : state.painted ? 'It is not here to be asked about a painted noise.'
+    : `Its images are stored for seeds 0 to ${seeds - 1}.`
   $('network-says').textContent = text
   canvas.setAttribute('aria-label', other ? 'What the trained network makes of this noise' : text)
 }
@@ -122,19 +133,25 @@ function say() {
   const { set, steps, images } = state
   if (!isDone()) return void ($('flow-says').textContent = '')
   const end = steps[STEPS].x, near = nearest(end, images), other = network(), sure = settled(steps[STEPS].belief)
-  const parts = [`Made of ${images.N} images: ${percent(sure.share)} of the pixels are sure of their source, and ${sure.images === 1 ? 'it is one image' : `these come from ${sure.images} images`}.`]
+  const sources = sure.images === 1 ? 'it is one image' : `these come from ${sure.images} images`
+  const share = percent(sure.share)
+  const parts = [`Made of ${images.N} images: ${share} of the pixels are sure of their source, and ${sources}.`]
   parts.push(near.distance < .02 ? `It is training image ${near.image}, copied.`
     : `The nearest training image is ${near.distance.toFixed(2)} away (root mean square, black to white is 2).`)
   if (other) parts.push(`Correlation with the network’s image: r = ${correlation(end, other).toFixed(3)}.`)
   const { seed, machine, painted } = state, r = other ? correlation(end, other) : ''
-  Object.assign($('flow-says').dataset, { r, distance: near.distance, nearest: near.image, set: set.name, seed, machine, painted })
+  const { distance, image: nearestImage } = near
+  Object.assign($('flow-says').dataset, { r, distance, nearest: nearestImage, set: set.name, seed, machine, painted })
   $('flow-says').textContent = parts.join(' ')
 }
 
 export function noiseScreen() {
   watchPaper()
   $('play').addEventListener('click', () => play(!playing))
-  const seed = v => { if (Number.isInteger(v) && v >= 0 && v <= 999999) chooseSeed(v); else $('seed').value = state.seed }
+  const seed = v => {
+    if (Number.isInteger(v) && v >= 0 && v <= 999999) chooseSeed(v)
+    else $('seed').value = state.seed
+  }
   $('seed').addEventListener('change', () => seed($('seed').value === '' ? NaN : Number($('seed').value)))
   $('seed-less').addEventListener('click', () => seed(state.seed - 1))
   $('seed-more').addEventListener('click', () => seed(state.seed + 1))

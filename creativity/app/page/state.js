@@ -1,4 +1,4 @@
-// What is chosen and what is known so far; whoever shows it is told what has changed, once a frame.
+// What is chosen and what is known so far; whoever shows it is told what has changed.
 import { levels, seedNoise, widthAt } from './diffusion.js'
 import { classOf, drawnBy, load } from './data.js'
 import { flow } from './flow.js'
@@ -19,17 +19,17 @@ export const state = {
   cut: null, // { how, image, steps, of }: the flow without it
 }
 
-export const pool = new Pool(undefined, why => problem(`The page’s workers do not run here: ${why}`))
+export const pool = new Pool(why => problem(`The page’s workers do not run here: ${why}`), () => tell('engine'))
 
 const listeners = [], news = new Set()
 export const listen = f => listeners.push(f)
 
-// Say what has changed; the listeners are called before the next picture.
+// Say what has changed; the listeners are called once a frame, each in a task of its own, so that none is long.
 export function tell(...names) {
   if (!news.size) (document.hidden ? queueMicrotask : requestAnimationFrame)(() => {
     const changed = new Set(news)
     news.clear()
-    for (const f of listeners) f(changed)
+    for (const f of listeners) document.hidden ? f(changed) : setTimeout(f, 0, changed)
   })
   for (const name of names) news.add(name)
 }
@@ -62,7 +62,8 @@ export function chooseClass(index) {
 }
 
 export function chooseSeed(seed) {
-  Object.assign(state, { seed, noise: Float64Array.from(seedNoise(seed, state.set.C * state.set.H * state.set.W)), painted: false })
+  const { C, H, W } = state.set
+  Object.assign(state, { seed, noise: Float64Array.from(seedNoise(seed, C * H * W)), painted: false })
   tell('seed')
   startFlow()
 }
@@ -77,7 +78,9 @@ export function chooseMachine(machine) {
 export async function* run(images, group, rank, width, skip = -1) {
   const { machine, noise, set: { scales } } = state, k = t => machine === 'is' ? null : width ?? widthAt(scales, t)
   const believe = (x, t) => pool.believe(images, { machine, k: k(t), x, t, skip }, group, rank)
-  try { yield* flow(noise, STEPS, believe) } catch (e) { if (!(e instanceof Dropped)) problem(`Something went wrong: ${e.message}`) }
+  try { yield* flow(noise, STEPS, believe) } catch (e) {
+    if (!(e instanceof Dropped)) problem(`Something went wrong: ${e.message}`)
+  }
 }
 
 let runs = 0

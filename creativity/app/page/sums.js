@@ -38,7 +38,8 @@ export function read(sums, plan, images) {
   const P = sums.top.length, C = sums.num.length / P
   const belief = {
     mean: new Float64Array(C * P), logEvidence: new Float64Array(P), entropy: new Float64Array(P),
-    nEff: new Float64Array(P), weight: new Float64Array(P), image: Int32Array.from(sums.image), place: new Int32Array(P),
+    nEff: new Float64Array(P), weight: new Float64Array(P),
+    image: Int32Array.from(sums.image), place: new Int32Array(P),
   }
   for (let p = 0; p < P; p++) {
     const logZ = Math.log(sums.z[p])

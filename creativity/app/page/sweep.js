@@ -3,7 +3,8 @@
 import { kernel, layOut } from './kernel.js'
 import { pad } from './plan.js'
 
-// exp(−v) for v in [0, LEAST): a table of PARTS steps a unit, and three terms of the series for what is left (error 4e-8).
+// exp(−v) for v in [0, LEAST): a table of PARTS steps a unit, and three terms of the series for what is left (error
+// 4e-8).
 const LEAST = 30, PARTS = 32
 const table = Float64Array.from({ length: LEAST * PARTS + 1 }, (_, i) => Math.exp(-i / PARTS))
 
@@ -13,8 +14,8 @@ function scratch(name, length) {
   return room.get(name)
 }
 
-// Take some training images, by number, into `sums`: x [C,H,W] is at signal level a and noise level sigma. `own(n)` is where
-// the logs of image n's own sums [H,W] are written, if it is anywhere.
+// Take some training images, by number, into `sums`: x [C,H,W] is at signal level a and noise level sigma. `own(n)` is
+// where the logs of image n's own sums [H,W] are written, if it is anywhere.
 export const sweep = (...query) => (kernel ? sweepPairs : sweepOneByOne)(...query)
 
 export function sweepOneByOne(x, images, numbers, C, plan, a, sigma, sums, own = () => undefined) {
@@ -34,23 +35,29 @@ export function sweepOneByOne(x, images, numbers, C, plan, a, sigma, sums, own =
   for (let p = 0; p < P; p++) sums.top[p] = -best[p]
 }
 
-// The same by the vector unit, two images at a time; each has its own reference, which starts at the best of those before.
+// The same by the vector unit, two images at a time; each has its own reference, which starts at the best of those
+// before.
 export function sweepPairs(x, images, numbers, C, plan, a, sigma, sums, own = () => undefined) {
-  const { H, W, k, r, shifts } = plan, P = H * W, J = plan.xCols.length, Jd = plan.dCols.length, count = shifts.length / 6
+  const { H, W, k, r, shifts } = plan, P = H * W, count = shifts.length / 6
+  const I = plan.xRows.length, J = plan.xCols.length, Jd = plan.dCols.length
   const area = plan.dRows.length * Jd, each = 2 * (C + 5), scale = 1 / (Math.SQRT2 * sigma)
   const [query, keys, moves, line, ring, column, at] = layOut([
     C * plan.xRows.length * J, 2 * C * area, 4 * count + 2, 2 * (Math.max(J, Jd) + k), 2 * k * W, 2 * W, each * P])
   const numbersAt = new Float64Array(kernel.memory.buffer), whole = new Int32Array(kernel.memory.buffer)
-  interleave(pad(x, 0, C, H, W, plan.xRows, plan.xCols, scale, scratch('query', C * plan.xRows.length * J)), plan.xRows.length * J, C, numbersAt, query / 8, 1, 0)
+  const padded = pad(x, 0, C, H, W, plan.xRows, plan.xCols, scale, scratch('query', C * I * J))
+  interleave(padded, I * J, C, numbersAt, query / 8, 1, 0)
   for (let s = 0; s < count; s++) {
     for (let i = 0; i < 6; i++) whole[moves / 4 + 8 * s + i] = shifts[6 * s + i]
     whole[moves / 4 + 8 * s + 6] = whole[moves / 4 + 8 * s + 7] = s
   }
   for (let i = 0; i < numbers.length; i += 2) {
     const pair = numbers.slice(i, i + 2), image = scratch('keys', C * area), from = at / 8
-    for (const lane of [0, 1])
+    for (const lane of [0, 1]) {
       // an odd one out is compared with itself, and that is not counted
-      interleave(pad(images, (pair[lane] ?? pair[0]) * C * P, C, H, W, plan.dRows, plan.dCols, a * scale, image), area, C, numbersAt, keys / 8, 2, lane)
+      const start = (pair[lane] ?? pair[0]) * C * P
+      pad(images, start, C, H, W, plan.dRows, plan.dCols, a * scale, image)
+      interleave(image, area, C, numbersAt, keys / 8, 2, lane)
+    }
     numbersAt.fill(0, from, from + each * P)
     for (let p = 0; p < P; p++) numbersAt.fill(sums.z[p] ? -sums.top[p] : 1e300, from + each * p, from + each * p + 2)
     kernel.run[C](query, keys, moves, count, J, Jd, W, k, r, line, ring, column, at)
