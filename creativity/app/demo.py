@@ -22,6 +22,7 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..data.images import Images, to_uint8
+from ..data.show import ink
 from ..diffusion import State, sample, samples
 from ..files import writable_folder, write_arrays, write_figure, write_json, write_text
 from ..machines.named import machine_named, make_machine
@@ -240,10 +241,9 @@ def draw_n_eff(
     runs: dict[str, Run], # name -> what the machine did; at most three
 ) -> None:
     "The number of candidates by step, a line a machine."
-    looks = (('s--', '#D55E00'), ('^-.', '#0072B2'), ('o-', '#009E73'))
-    for (name, r), (style, color) in zip(runs.items(), looks, strict=False):
+    for (name, r), style in zip(runs.items(), ('s--', '^-.', 'o-'), strict=False):
         times = [s.t for s in r.states[:-1]]
-        ax.semilogy(times, n_eff_by_step(r), style, color=color, ms=4, label=name)
+        ax.semilogy(times, n_eff_by_step(r), style, color=ink(name), ms=4, label=name)
     ax.set(xlabel='time t (1: noise, 0: image)', xlim=(1.03, -.03))
     ax.set(ylabel='$N_\\mathrm{eff}$, median of pixels')
     ax.grid(alpha=.3)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..data.find import load
 from ..data.images import Images
+from ..data.show import ink
 from ..diffusion import Denoiser, samples, seed_noise
 from ..machines.named import machine_named, make_machine
 from ..machines.widths import Scales, calibrated_scales, published_scales
@@ -56,11 +57,10 @@ def flow_r_figure(
 ) -> Figure:
     "Median r along the flow with its bootstrap interval, a line for each machine."
     fig, ax = plt.subplots(figsize=(6, 3), layout='constrained')
-    looks = (('o-', '#0072B2'), ('s--', '#D55E00'), ('^-.', '#009E73'), ('d:', '#CC79A7'))
-    for (name, (t, r)), (style, color) in zip(flows.items(), looks, strict=False):
+    for (name, (t, r)), style in zip(flows.items(), ('o-', 's--', '^-.', 'd:'), strict=False):
         lo, hi = zip(*map(bootstrap_interval, r), strict=True)
-        ax.plot(t, np.median(r, 1), style, color=color, ms=4, label=name)
-        ax.fill_between(t, lo, hi, color=color, alpha=.15)
+        ax.plot(t, np.median(r, 1), style, color=ink(name), ms=4, label=name)
+        ax.fill_between(t, lo, hi, color=ink(name), alpha=.15)
     ax.set(xlabel='time t (1: noise, 0: image)', ylabel='Pearson r of the beliefs', xlim=(1.03, 0))
     ax.grid(alpha=.3)
     ax.legend()
