@@ -22,6 +22,7 @@ from tqdm import tqdm
 import creativity
 from ..data.find import load
 from ..data.images import Images
+from ..data.show import ink
 from ..data.sets import SETS
 from ..data.store import Store
 from ..diffusion import Denoiser, add_noise, sample, seed_noise
@@ -127,10 +128,8 @@ def _name(kind):
 
 # %% ../../nbs/library/measure/audit.ipynb #f7e7e5ac
 _wide = 4.4
-# the same for the same one everywhere
-_colors = {'network': '#000000', 'bbELS': '#0072B2', 'LS': '#D55E00', 'ELS': '#009E73',
-           'IS': '#CC79A7', 'Wiener': '#E69F00', 'local Wiener': '#56B4E9', 'PSPC': '#999999',
-           'PCA': '#882255'}
+# what `ink` does not name
+_colors = {'width': ink('network'), 'local Wiener': '#56B4E9', 'PSPC': '#E69F00', 'PCA': '#882255'}
 
 def curves(
     times: Sequence[float], # T of them
@@ -141,7 +140,7 @@ def curves(
     "Values against the noise level, noise on the left."
     fig, ax = plt.subplots(figsize=(_wide, 3.3), layout='constrained')
     for name, v in lines.items():
-        ax.plot(times, v, 'o-', ms=3.5, lw=1.4, color=_colors.get(name, '#0072B2'), label=name)
+        ax.plot(times, v, 'o-', ms=3.5, lw=1.4, color=_colors.get(name, ink(name)), label=name)
     ax.set(xlabel='time t (1: noise, 0: image)', ylabel=ylabel, xlim=(1.03, 0), **axes)
     ax.grid(alpha=.3)
     if len(lines) > 1: fig.legend(loc='outside lower center', ncols=3, fontsize=8, frameon=False)
