@@ -503,7 +503,7 @@ def ddpm(
     label=None, # as the denoiser takes it
     fresh=None, # gives new noise of x's shape
 ):
-    "The same, with as much noise drawn anew as keeps every marginal right (Ho et al. 2020)."
+    "The same, with part of the noise drawn anew at every step, as in DDPM (Ho et al. 2020)."
     if denoiser.variance == 'learned':
         raise CreativityError(
             "the variance that this network learned is not read: take method='ddim'")
