@@ -10,6 +10,7 @@ import creativity as c
 from creativity.machines.mix import ByNoise, Hotter, Refined, Tempered
 from creativity.machines.rivals import EquivariantWienerMachine, protocols
 from creativity.studies import referee as R
+from creativity.theory.rivals import own_response, weighed_mean
 
 NAME = 'fashion_mnist-resnet'
 
@@ -214,3 +215,40 @@ def test_figures_show_what_there_is():
     assert np.allclose(drawn[0].get_xdata(), .9, atol=.03)
     assert [len(ax.lines) for ax in other.axes] == [5, 5, 1, 1]
     plt.close('all')
+
+
+@pytest.mark.parametrize('t', [.02, .4, 1.])
+def test_weighted_windows_are_the_weighed_mean(t):
+    rng, shape = torch.Generator().manual_seed(3), (2, 6, 5)
+    data, fields = torch.rand(20, *shape, generator=rng)*2 - 1, torch.rand(30, 6, 5, generator=rng, dtype=torch.float64)
+    m = R.FieldMachine(data, fields=lambda t: 7*fields, power=.5)
+    a, sigma = float(m.schedule.a(t)), float(m.schedule.sigma(t))
+    x = a*data[:1] + sigma*c.diffusion.seed_noise([0], shape)
+    listens = (fields/fields.amax((1, 2), keepdim=True))**.5
+    want = weighed_mean(x[0], data, a, sigma, listens[:, None].expand(-1, 2, -1, -1).flatten(1), own_response(shape))
+    assert (m.denoise(x, t)[0] - want).abs().max() < 1e-4
+    with pytest.raises(c.CreativityError, match='give fields='): R.FieldMachine(data)
+
+
+def test_fields_are_those_of_the_network_at_every_pixel(j):
+    with torch.no_grad(): fields = j.fields(.55)
+    assert fields.shape == (32*32, 32, 32)
+    assert torch.equal(j.fields(.6), fields)      # the sixth of ten levels
+    assert not torch.equal(j.fields(.61), fields)
+    at = fields.flatten(1).argmax(1)
+    assert (fields.flatten(1).gather(1, torch.arange(1024)[:, None])[:, 0] == fields.flatten(1).amax(1)).all()
+    assert len(at.unique()) > 900
+    m = R.build(j, 'PSPC-flex', dict(share=[.3]*5 + [.7]*5))
+    few, more = (d.flex(t) for d, t in zip(m.denoisers[::5], (.4, .6), strict=True))
+    assert few.sum() < more.sum()
+    held = (more*j.fields(.6)).sum((1, 2))/j.fields(.6).sum((1, 2))
+    assert (held >= .7 - 1e-9).all()
+
+
+def test_a_papers_protocol_judges_whom_the_paper_judged():
+    for protocol in ('golddiff', 'pspc'):
+        (names,) = R.denoisers_of(False, True, protocol)
+        assert 'bbELS, published' in names
+        assert 'ELS, published' in R.denoisers_of(True, False, protocol)[0]
+        assert 'network, other label' not in R.denoisers_of(True, False, protocol)[0]
+        assert all(n in R.NULLS or n == 'Wiener' or n.endswith(', published') for n in names)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CALIBRATED_ON', 'FIRST', 'STEPS_CALIBRATED', 'NOISE_LEVELS', 'KINDS', 'MIXED', 'NULLS', 'FEW', 'NUMBERS', 'PUBLISHED',
-           'SORTS', 'denoisers_of', 'some_images', 'Judged', 'protocol_times', 'build', 'candidates', 'flow_cosines',
-           'choose', 'members', 'mix', 'calibrate_mixed', 'judge', 'run_study', 'errors_of', 'determination_of',
-           'finished', 'skill_of', 'against', 'best_published', 'networks_of', 'ranking', 'verdict_table',
-           'verdict_figure', 'noise_figure', 'tried_table', 'parts_of_error']
+           'SORTS', 'moved_fields', 'FieldMachine', 'denoisers_of', 'some_images', 'Judged', 'protocol_times', 'build',
+           'candidates', 'flow_cosines', 'choose', 'members', 'mix', 'calibrate_mixed', 'judge', 'run_study',
+           'errors_of', 'determination_of', 'finished', 'skill_of', 'against', 'best_published', 'networks_of',
+           'ranking', 'verdict_table', 'verdict_figure', 'noise_figure', 'tried_table', 'parts_of_error']
 
 # %% ../../nbs/studies/referee.ipynb #d4a41c74
 import time
@@ -37,12 +37,14 @@ from creativity.diffusion import (
 )
 from ..errors import CreativityError
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..machines.mix import Blend, ByNoise, Refined, Tempered
 from creativity.machines.rivals import (
     AveragedBBELSMachine,
     AveragedELSMachine,
     EquivariantWienerMachine,
+    Form,
     GoldenMachine,
     LocalWienerMachine,
     MeanMachine,
@@ -50,6 +52,7 @@ from creativity.machines.rivals import (
     PCAMachine,
     PSPCMachine,
     SmoothedMachine,
+    WeighingMachine,
     WienerMachine,
     protocols,
 )
@@ -62,6 +65,7 @@ from creativity.machines.widths import (
 )
 from ..machines.windows import BBELSMachine, ELSMachine, LSMachine
 from ..measure.nulls import Flow, null_flows
+from ..measure.receptive import receptive_field
 from creativity.metrics import (
     PairedTest,
     cosine,
@@ -73,10 +77,51 @@ from creativity.metrics import (
 )
 from ..networks.card import load_network
 from ..runs import Run, open_run
+from ..theory.rivals import grown_masks
 
 from .command import stored
 
 # %% ../../nbs/studies/referee.ipynb #1fe29296
+def moved_fields(
+    field: Tensor, # [H,W] around (H//2, W//2)
+    circular: bool, # does it go on at the other border?
+) -> Tensor: # [H·W,H,W]: around every pixel
+    "A receptive field at every pixel; without wrapping, what would lie outside is dropped."
+    H, W = field.shape
+    if circular:
+        shifts = product(range(-(H//2), H - H//2), range(-(W//2), W - W//2))
+        return torch.stack([field.roll(s, (0, 1)) for s in shifts])
+    moved = F.pad(field, (W, W, H, H)).unfold(0, H, 1).unfold(1, W, 1)
+    rows, cols = H + H//2 - torch.arange(H), W + W//2 - torch.arange(W)
+    return moved[rows[:, None], cols].flatten(0, 1)
+
+# %% ../../nbs/studies/referee.ipynb #fce14355
+class FieldMachine(WeighingMachine):
+    "LS with weights for the pixels instead of a square window."
+    def __init__(self, images, labels=None, schedule=None,
+        fields: Callable|None = None, # t -> what every pixel listens to [H·W,H,W], up to a factor
+        power: float = 1., # that the weights are raised to
+        **kwargs, # `range`, `max_bytes`, `device`
+    ):
+        if fields is None: raise CreativityError('give fields=, a function of t')
+        self.fields, self.power = fields, power
+        super().__init__(images, labels, schedule, **kwargs)
+
+    def form(self, t, label, a, sigma, k):
+        "One matrix product; every pixel answers for itself."
+        self.width(t, k)
+        fields = self.fields(t).flatten(1)
+        M = (fields/fields.amax(1, keepdim=True))**self.power
+        distance = lambda e: e.sum(1).flatten(1) @ M.to(e).T
+        return Form(distance, lambda w: w.reshape(-1, 1, *self.shape[1:]), True)
+
+# %% ../../nbs/studies/referee.ipynb #9ced08ee
+def _flexible(images, labels, schedule, fields, share):
+    "PSPC-flex, with masks that hold a share of the fields."
+    grown = cache(lambda t: grown_masks(fields(t), share))
+    return PSPCMachine(images, labels, schedule, masks=grown)
+
+# %% ../../nbs/studies/referee.ipynb #c840c611
 CALIBRATED_ON = tuple(range(4)) # seeds that are calibrated on, and never judged
 FIRST = 10 # the first seed, and the first held-out image, that is judged
 _HELD_OUT = 20 # how many held-out images are judged in one step
@@ -94,6 +139,7 @@ class _Kind:
     choices: tuple = () # of it; none: the widths calibrated before, and
     shifts: tuple = (-2, 0, 2, 6) # so much wider
     hot: bool = True # is its temperature calibrated?
+    looks: bool = False # does it look as the network does?
 
 
 KINDS = {
@@ -111,6 +157,8 @@ KINDS = {
     'PCA-locality': _Kind(PCAMachine, 'tau', (.005, .02, .05, .1, .2)),
     'GoldDiff': _Kind(GoldenMachine, 'tau', (.005, .02, .05, .1, .2)),
     'σ-CFDM': _Kind(SmoothedMachine, 's', (.05, .1, .2, .5, 1.)),
+    'PSPC-flex': _Kind(_flexible, 'share', (.3, .5, .7, .85, .95), looks=True),
+    'weighted LS': _Kind(FieldMachine, 'power', (.25, .5, 1., 1.5), looks=True),
 }
 
 
@@ -129,6 +177,12 @@ MIXED = {'refined blend': _Mixed('averaged', _SHARES), 'refined theory': _Mixed(
 # %% ../../nbs/studies/referee.ipynb #85e5cd5a
 NULLS = ('network, other label', 'network, other seed', 'theory, other class',
          'theory, other data', 'noise, low-passed', 'mean image', 'nearest image')
+_OF_PAPER = dict(
+    golddiff=('Wiener', 'IS, published', 'theory, published', 'PCA-locality, published',
+              'GoldDiff, published', 'network, other label'),
+    pspc=('Wiener', 'IS, published', 'theory, published', 'PSPC-square, published',
+          'PSPC-flex, published', 'network, other label'),
+)
 _ORDER = (
     ('Wiener', 'IS, published', 'LS, published', 'theory, published', 'LS', 'theory',
      'PSPC-square, published', 'PSPC-square', 'network, other label', 'network, other seed',
@@ -138,22 +192,25 @@ _ORDER = (
      'LS, many', 'Wiener, many', 'blend'),
     ('refined average', 'theory, other data', 'PCA-locality', 'GoldDiff, published', 'GoldDiff',
      'σ-CFDM, published', 'σ-CFDM', 'other theory', 'ES', 'Wiener, tempered', 'IS',
-     'local Wiener', 'blend with LS'),
+     'local Wiener', 'blend with LS', 'PSPC-flex, published', 'PSPC-flex', 'weighted LS',
+     'theory, 100 steps'),
 )
 
 
 def denoisers_of(
     circular: bool, # does the network wrap?
     labelled: bool, # is it conditional?
+    protocol: str = 'kamb', # of another paper: those of its own table, with its settings
 ) -> list[list[str]]: # groups, the most telling first
-    "Who is judged on a network, by name: 'KIND', 'KIND, published', 'KIND, many', or a null."
+    "Who is judged on a network: 'KIND', 'KIND, published', 'KIND, many' (or '100 steps'), a null."
     theory, other = ('ELS', 'bbELS') if circular else ('bbELS', 'ELS')
     def named(name):
         if name == 'other theory': return other if circular else None
         if name == 'ES' and not circular: return None
         if 'label' in name or 'other class' in name: return name if labelled else None
         return name if name in NULLS or name in MIXED else name.replace('theory', theory)
-    return [[n for n in map(named, group) if n] for group in _ORDER]
+    groups = (_OF_PAPER[protocol],) if protocol in _OF_PAPER else _ORDER
+    return [[n for n in map(named, group) if n] for group in groups]
 
 # %% ../../nbs/studies/referee.ipynb #8200ace6
 FEW = dict(cifar10=50, fashion_mnist=80, mnist=120) # of a class; of all classes without labels
@@ -220,6 +277,22 @@ class Judged:
         "Images of another kind, without classes, as many as a class has."
         name = _OTHERS.get(self.data, 'fashion_mnist')
         return some_images(name, self.images, False, False, self.shape[0])
+
+    @cached_property
+    def fields(self) -> Callable:
+        "Receptive fields at every pixel [H·W,H,W], by the time."
+        measured = cache(self._fields_at)
+        return lambda t: measured(scale_at(range(1, STEPS_CALIBRATED + 1), t))
+
+    def _fields_at(self, i):
+        "At one of the noise levels of a calibration, on images that are not judged."
+        x, y = self.test.x[:FIRST], None
+        if self.classes and self.test.y is not None: y = self.test.y[:FIRST]
+        with torch.enable_grad(): # also where a flow asks, which needs no gradients
+            field = receptive_field(self.net, i/STEPS_CALIBRATED, x, y).map.double()
+        H, W = field.shape
+        field[H//2, W//2] = field.max()
+        return moved_fields(field, self.circular)
 
     def label(self, seed: int) -> int|None:
         "The class of a seed."
@@ -298,7 +371,8 @@ def build(
     "A denoiser with its settings."
     k, d = KINDS[kind], j.many if many else j.few
     heat, values = settings.get('T'), settings.get(k.tuned)
-    def machine(**own): return k.machine(d.x, d.y, j.net.schedule, **own)
+    more = dict(fields=j.fields) if k.looks else {}
+    def machine(**own): return k.machine(d.x, d.y, j.net.schedule, **more, **own)
     def tempered(m, T): return m if T is None or {T} == {1.} else Tempered(m, T)
     if k.tuned == 'widths' or values is None:
         m = machine(scales=values) if values else machine()
@@ -450,7 +524,11 @@ def _published_settings(
 ) -> dict: # as `build` takes them
     "What its authors say; window widths by the network's name, all else by the data's."
     name = j.name.replace('faces', 'celeba').replace('unet-attention', 'resnet')
-    if kind == 'PSPC-square': return dict(widths=_patch_widths(j.net.schedule))
+    theirs = protocols['pspc'].settings['cifar10']
+    if kind == 'PSPC-square':
+        return dict(widths=_by_their_noise(theirs['PSPCMachine']['scales'], j.net.schedule))
+    if kind == 'PSPC-flex':
+        return dict(share=_by_their_noise(theirs['grown_masks']['share'], j.net.schedule))
     if KINDS[kind].tuned == 'widths': return dict(widths=published_scales(name))
     known = protocols['golddiff'].settings.get(j.data, {})
     if KINDS[kind].tuned == 'tau':
@@ -459,12 +537,11 @@ def _published_settings(
     return dict(s=[1. if j.data == 'mnist' else .1]*STEPS_CALIBRATED) if kind == 'σ-CFDM' else {}
 
 
-def _patch_widths(schedule):
-    "PSPC's widths by the noise levels of their own schedule, at 20 times of another one."
-    widths = protocols['pspc'].settings['cifar10']['PSPCMachine']['scales']
+def _by_their_noise(values, schedule):
+    "PSPC's settings by the noise levels of their own schedule, at 20 times of another one."
     times = torch.arange(1, 21, dtype=torch.float64)/20
     theirs = EDMSchedule().time(schedule.angle(times).tan())
-    return [scale_at(widths, float(t)) for t in theirs]
+    return [scale_at(values, float(t)) for t in theirs]
 
 # %% ../../nbs/studies/referee.ipynb #36790e2b
 def _null_of(j, name, widths):
@@ -489,7 +566,7 @@ def _flow_of(
         pair = members(j, settings)
         return Flow(mix(j, pair, settings['shares'], settings['left']), 20)
     kind, _, version = name.partition(', ')
-    return Flow(build(j, kind, settings, version == 'many'), 20)
+    return Flow(build(j, kind, settings, version == 'many'), 100 if version == '100 steps' else 20)
 
 
 def _settings_of(
@@ -520,7 +597,7 @@ def judge(
     def flow():
         "Made when it is needed."
         f = _flow_of(j, name, settings)
-        if one or f.steps == 1: return f
+        if one or f.steps != 20: return f
         return replace(f, times=protocol_times(protocol, j.net.schedule))
     kept = ('one',) if one else ('few', 'many') if protocol == 'kamb' else ('few',)
     shape: tuple[int, ...] = (len(NOISE_LEVELS), 3) if one else (3,)
@@ -564,20 +641,28 @@ def run_study(
     if protocol not in protocols:
         raise CreativityError(f'no protocol {protocol!r}: choose {", ".join(protocols)}')
     names = network.split(',') if network else calibrated_networks()
+    before = stored('referee') if extend or recompute else dict(ids={}, networks={}, unfinished=[])
     until = time.monotonic() + 60*minutes if minutes else float('inf')
     judged = [Judged(n, images, full, out, until) for n in names]
     ids = {p: range(FIRST, FIRST + n) for p, n in ((protocol, seeds), ('one-step', _HELD_OUT))}
     wanted = [(j, n) for g in range(groups) for j in judged
-              for n in denoisers_of(j.circular, bool(j.classes))[g]
+              for n in _group(j, protocol, g)
               if full or not n.endswith(', many')]
     if recompute: wanted = [(j, n) for j, n in wanted if f'{j.name}/{n}' == recompute]
     if not wanted: raise CreativityError(f'no cell {recompute!r}: give NETWORK/DENOISER')
-    known = stored('referee')['networks'] if extend or recompute else {}
-    cells = _cells(wanted, ids, {} if recompute else known)
+    cells = _cells(wanted, ids, {} if recompute else before['networks'])
     left = [f'{j.name}/{n}' for j, n in wanted if any((j.name, p, n) not in cells for p in ids)]
-    return dict(ids={p: list(v) for p, v in ids.items()}, calibrated_on=list(CALIBRATED_ON),
-                unfinished=left,
-                noise_levels=list(NOISE_LEVELS), networks=_merged(judged, cells, known, ids))
+    asked = {f'{j.name}/{n}' for j, n in wanted}
+    return dict(ids=before['ids'] | {p: list(v) for p, v in ids.items()},
+                unfinished=[n for n in before['unfinished'] if n not in asked] + left,
+                calibrated_on=list(CALIBRATED_ON), noise_levels=list(NOISE_LEVELS),
+                networks=_merged(judged, cells, before['networks'], ids))
+
+
+def _group(j, protocol, g):
+    "The denoisers of a group, if there is one."
+    groups = denoisers_of(j.circular, bool(j.classes), protocol)
+    return groups[g] if g < len(groups) else []
 
 
 def _cells(wanted, ids, known):
@@ -642,10 +727,11 @@ def determination_of(
     network: str, # whose
     name: str, # of a denoiser
     truth: str = 'many', # steps of the network
+    protocol: str = 'kamb', # or another one
 ) -> np.ndarray: # [seeds]
     "The coefficient of determination of every seed."
-    spread = np.array(result['networks'][network]['spread']['kamb'][truth])
-    return 1 - errors_of(result, network, name, 'kamb', truth)/spread**2
+    spread = np.array(result['networks'][network]['spread'][protocol][truth])
+    return 1 - errors_of(result, network, name, protocol, truth)/spread**2
 
 
 def _cell_name(result, network, name):
@@ -693,7 +779,8 @@ def against(
 
 # %% ../../nbs/studies/referee.ipynb #600bcb0f
 PUBLISHED = ('theory', 'theory, published', 'LS', 'LS, published', 'IS', 'IS, published',
-             'PSPC-square', 'PSPC-square, published', 'PCA-locality', 'PCA-locality, published',
+             'PSPC-square', 'PSPC-square, published', 'PSPC-flex', 'PSPC-flex, published',
+             'PCA-locality', 'PCA-locality, published',
              'GoldDiff', 'GoldDiff, published', 'σ-CFDM', 'σ-CFDM, published', 'Wiener')
 SORTS = {'circular ResNet': 'resnet-circular', 'ResNet': 'resnet', 'UNet': 'unet',
          'UNet + attention': 'unet-attention'}
@@ -742,7 +829,7 @@ def ranking(
 
 # %% ../../nbs/studies/referee.ipynb #11da1c8e
 _SHOWN = ('refined blend', 'theory', 'LS', 'PSPC-square', 'IS, published', 'Wiener',
-          'network, other label', 'noise, low-passed')
+          'Wiener, many', 'network, other label', 'noise, low-passed')
 
 
 def verdict_table(
@@ -772,7 +859,9 @@ def verdict_table(
 # %% ../../nbs/studies/referee.ipynb #1ec50091
 _LOOKS = {'refined blend': ('*', '#CC79A7', 12), 'theory': ('o', '#0072B2', 7),
           'LS': ('s', '#009E73', 6), 'PSPC-square': ('D', '#E69F00', 5),
-          'IS, published': ('^', '#D55E00', 6)}
+          'IS, published': ('^', '#D55E00', 6), 'Wiener, many': ('v', '#56B4E9', 6)}
+_TITLES = {'theory': 'bbELS or ELS', 'refined blend': 'ours',
+           'Wiener, many': f'Wiener of {_MANY:,} images'}
 _FREE = {'network, other label': 'x', 'noise, low-passed': '|', 'theory, other class': '+'}
 
 
@@ -790,7 +879,7 @@ def verdict_figure(
               if finished(result, w, [name], protocol)]
         if not at: continue
         y, (value, low, high) = [i for i, _ in at], np.array([v for _, v in at]).T
-        label = {'theory': 'bbELS or ELS', 'refined blend': 'ours'}.get(name, name)
+        label = _TITLES.get(name, name)
         ax.plot(np.clip(value, -.99, 1), y, mark, color=color, ms=size, label=label)
         if name in _LOOKS: ax.hlines(y, low.clip(-1), high, color=color, lw=1, alpha=.6)
     ax.axvline(0, color='.7', lw=1)
@@ -805,14 +894,14 @@ def noise_figure(
 ) -> Figure:
     "Skill in one step by noise level, a panel for each sort of network."
     fig, axs = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained', sharey=True)
-    looks = _LOOKS | {'equivariant Wiener': ('v', '#56B4E9', 5)}
+    looks = _LOOKS | {'equivariant Wiener': ('<', '#999999', 5)}
     for ax, sort in zip(axs, SORTS, strict=True):
         for name, (mark, color, size) in looks.items():
             nets = [w for w in networks_of(result, sort) if finished(result, w, [name], 'one-step')]
             if not nets: continue
             mine, wiener = (np.stack([errors_of(result, w, n, 'one-step', 'one', 'by_time')
                                       for w in nets]) for n in (name, 'Wiener'))
-            label = {'theory': 'bbELS or ELS', 'refined blend': 'ours'}.get(name, name)
+            label = _TITLES.get(name, name)
             curve = (1 - mine/wiener).mean(0)
             ax.plot(result['noise_levels'], curve, mark + '-', color=color, ms=size*.7, label=label)
         ax.set(title=sort, xlim=(1, 0), ylim=(-.6, 1), xlabel='time t')
