@@ -1,10 +1,14 @@
-// What a reader does on the page that computes in the browser, and what it must answer: tests/assets/page.json, which the
-// Python package computed. Used by tools/browser.mjs --page.
+// What a reader does on the page that computes in the browser, and what it must answer: tests/assets/page.json, which
+// the Python package computed. Used by tools/browser.mjs --page.
 
 const near = (what, ours, theirs, most) => {
   if (!(Math.abs(ours - theirs) <= most)) throw new Error(`${what} is ${ours}, the package says ${theirs}`)
 }
 const must = (what, holds) => { if (!holds) throw new Error(what) }
+
+// Call a function inside the page with what its state.js exports.
+const inside = (tab, f) =>
+  tab.evaluate(`import(new URL('state.js', document.querySelector('script[src$="page.js"]').src)).then(${f})`)
 
 // Play one tab of the page. `keep(name)` keeps a screenshot; `until(what, test)` waits. Returns waits by what was done.
 export async function play(tab, expected, touch, until, keep) {
@@ -19,9 +23,12 @@ export async function play(tab, expected, touch, until, keep) {
   // What is said of a finished flow names what it was made of: the text of the one before stands for one frame more.
   const isDone = async (of = {}) => {
     const says = await read('flow-says')
-    return says.text.includes('sure of their source') && Object.entries(of).every(([name, value]) => says[name] === String(value))
+    const same = ([name, value]) => says[name] === String(value)
+    return says.text.includes('sure of their source') && Object.entries(of).every(same)
   }
-  const choose = (name, value) => press(tab.locator(`#noise [data-choice="${name}"] label`).filter({ has: tab.locator(`input[value="${value}"]`) }))
+  const choose = (name, value) => press(
+    tab.locator(`#noise [data-choice="${name}"] label`).filter({ has: tab.locator(`input[value="${value}"]`) }))
+  const flowSays = async name => Number((await read('flow-says'))[name])
   const at = async (step, k, machine = 'bbels') => {
     const v = await read('neff')
     return Number(v.step) === step && Number(v.k) === k && v.machine === machine
@@ -56,7 +63,8 @@ export async function play(tab, expected, touch, until, keep) {
   // a pixel by pointer, and by keys
   const map = tab.locator('[data-map="expected"]'), box = await map.boundingBox()
   const position = { x: 10.5 / 32 * box.width, y: 20.5 / 32 * box.height }
-  await timed('another pixel', () => touch ? map.tap({ position }) : map.click({ position }), async () => (await read('neff')).pixel === String(20 * 32 + 10))
+  await timed('another pixel', () => touch ? map.tap({ position }) : map.click({ position }),
+    async () => (await read('neff')).pixel === String(20 * 32 + 10))
   await tab.locator('[data-map="state"]').press('ArrowRight')
   await until('an arrow key', async () => (await read('neff')).pixel === String(20 * 32 + 11))
 
@@ -67,19 +75,23 @@ export async function play(tab, expected, touch, until, keep) {
   must(`the first source is ${sources.first}`, Number(sources.first) === expected.source)
   near('all shares together', Number(sources.total), 1, 1e-3)
   await press(tab.locator('#sources button').first())
-  await timed('leaving one out', () => press(tab.locator('[data-cut="out"]')), async () => (await read('cut-says')).text.includes('%'))
+  await timed('leaving one out', () => press(tab.locator('[data-cut="out"]')),
+    async () => (await read('cut-says')).text.includes('%'))
   const cut = await read('cut-says')
   near('what leaving it out changes', Number(cut.rms), expected.cut, 1e-3)
   await keep('mosaic')
-  await timed('mirroring it', () => press(tab.locator('[data-cut="mirror"]')), async () => (await read('cut-says')).how === 'mirror')
+  await timed('mirroring it', () => press(tab.locator('[data-cut="mirror"]')),
+    async () => (await read('cut-says')).how === 'mirror')
   await press(tab.locator('#uncut'))
   await until('putting it back', () => tab.locator('#cut-pictures').isHidden())
 
   // windows that cover all remember
   await tab.locator('#gallery').scrollIntoViewIfNeeded()
   await until('wide windows', async () => await tab.locator('#gallery canvas[data-k="31"]').count() === 1)
-  for (const k of [31, 63])
-    near(`the distance to the nearest image at width ${k}`, Number(await tab.locator(`#gallery canvas[data-k="${k}"]`).getAttribute('data-distance')), 0, .05)
+  for (const k of [31, 63]) {
+    const distance = await tab.locator(`#gallery canvas[data-k="${k}"]`).getAttribute('data-distance')
+    near(`the distance to the nearest image at width ${k}`, Number(distance), 0, .05)
+  }
 
   // paint, and take it back
   const paper = tab.locator('#paper')
@@ -92,19 +104,22 @@ export async function play(tab, expected, touch, until, keep) {
     await tab.mouse.move(sheet.x + 160, sheet.y + 60, { steps: 8 })
     await tab.mouse.up()
   }, async () => (await tab.locator('#unpaint').isEnabled()) && await isDone({ painted: true }))
-  must('a painted noise changes nothing', Math.abs(Number((await read('flow-says')).distance) - expected.nearest) > 1e-3)
+  must('a painted noise changes nothing', Math.abs(await flowSays('distance') - expected.nearest) > 1e-3)
   must('the network is shown for a painted noise', (await read('network-says')).text.includes('painted'))
   await keep('noise')
   await press(tab.locator('#unpaint'))
-  await until('the noise as it was', async () => await isDone({ painted: false }) && Math.abs(Number((await read('flow-says')).r) - expected.r) < 1e-3)
+  await until('the noise as it was', () => isDone({ painted: false }))
+  near('r with the network once more', await flowSays('r'), expected.r, 1e-3)
 
   // another seed, another machine, another set
   await press(tab.locator('#seed-more'))
-  await until('the next seed', async () => (await tab.locator('#seed').inputValue()) === '24' && (await read('network-says')).text.includes('stored for seeds'))
+  await until('the next seed', async () => (await tab.locator('#seed').inputValue()) === '24'
+    && (await read('network-says')).text.includes('stored for seeds'))
   await tab.locator('#seed').fill('23')
   await tab.locator('#seed').press('Enter')
-  await timed('LS', () => choose('machine', 'ls'), async () => await isDone({ machine: 'ls', seed: 23 }) && tab.locator('#pixel input[value="ls"]').isChecked())
-  near('r of LS with the network', Number((await read('flow-says')).r), expected.ls.r, 1e-3)
+  await timed('LS', () => choose('machine', 'ls'),
+    async () => await isDone({ machine: 'ls', seed: 23 }) && tab.locator('#pixel input[value="ls"]').isChecked())
+  near('r of LS with the network', await flowSays('r'), expected.ls.r, 1e-3)
   await tab.locator('#step-3').fill('12')
   await press(tab.locator('[data-map="state"]'))
   await timed('CIFAR-10', () => choose('set', 'cifar10'), () => isDone({ set: 'cifar10' }))
@@ -112,28 +127,30 @@ export async function play(tab, expected, touch, until, keep) {
   await tab.locator('#seed').fill('5')
   await timed('a flow in colour', () => tab.locator('#seed').press('Enter'),
     () => isDone({ set: 'cifar10', machine: 'bbels', seed: 5 }))
-  near('the distance to the nearest image, CIFAR-10', Number((await read('flow-says')).distance), expected.cifar10.nearest, 1e-3)
-  near('r with the network, CIFAR-10', Number((await read('flow-says')).r), expected.cifar10.r, 1e-3)
+  near('the distance to the nearest image, CIFAR-10', await flowSays('distance'), expected.cifar10.nearest, 1e-3)
+  near('r with the network, CIFAR-10', await flowSays('r'), expected.cifar10.r, 1e-3)
   // what was shown while it played: at the beginning and at the end the page looks the same
-  await tab.evaluate(`import(new URL('state.js', document.querySelector('script[src$="page.js"]').src)).then(({ listen, state }) => {
+  await inside(tab, ({ listen, state }) => {
     window.shown = new Set()
     listen(() => window.shown.add(state.step))
-  })`)
+  })
   await press(tab.locator('#play'))
-  await until('playing', async () => await tab.evaluate(() => window.shown.size) > 3 && (await tab.locator('#step-1').inputValue()) === '20' && (await tab.locator('#play').textContent()) === 'Play')
+  await until('playing', async () => await tab.evaluate(() => window.shown.size) > 3
+    && (await tab.locator('#step-1').inputValue()) === '20' && (await tab.locator('#play').textContent()) === 'Play')
   await keep('colour')
 
   const wide = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
   must(`the page is ${wide} px wider than the screen`, wide <= 1)
   const nameless = await tab.evaluate(() => [...document.querySelectorAll('button, input, [role]')].filter(e =>
-    !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length || e.getAttribute('aria-labelledby') || e.closest('[hidden]') || e.getAttribute('role') === 'status' || e.getAttribute('role') === 'alert')).map(e => e.outerHTML))
+    !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length || e.getAttribute('aria-labelledby')
+      || e.closest('[hidden]') || ['status', 'alert'].includes(e.getAttribute('role')))).map(e => e.outerHTML))
   must(`without a name: ${nameless}`, !nameless.length)
   must(`a problem: ${(await read('problem')).text}`, !(await read('problem')).text)
   return waits
 }
 
-// Inside the page: the graphics card against the oracle's beliefs, and on the page's own images against the workers' code.
-// Says the worst errors, and what was left to the workers.
+// Inside the page: the graphics card against the oracle's beliefs, and on the page's own images against the workers'
+// code. Says the worst errors, and what was left to the workers.
 async function compareCard({ data, queries }) {
   const address = new URL('.', document.querySelector('script[src$="page.js"]').src)
   const [gpu, machines, images, diffusion, plans, sums] = await Promise.all(
@@ -173,7 +190,8 @@ async function compareCard({ data, queries }) {
     near(what, 'weight', off(ours.weight, theirs.weight))
     near(what, 'N_eff, relative', off(Array.from(ours.nEff, (v, i) => v / theirs.nEff[i]), theirs.nEff.map(() => 1)))
     near(what, 'log evidence, relative', off(relative(ours.logEvidence), relative(theirs.logEvidence)), 1e-5)
-    if (theirs.image && (off(ours.image, theirs.image) || off(ours.place, theirs.place))) wrong.push(`${what}: another source`)
+    const moved = theirs.image && (off(ours.image, theirs.image) || off(ours.place, theirs.place))
+    if (moved) wrong.push(`${what}: another source`)
     // every image's share of every pixel
     const share = (b, each, n, p) => Math.exp(each[n * P + p] - b.top[p]) / b.z[p]
     let error = 0
@@ -189,10 +207,11 @@ async function compareCard({ data, queries }) {
       await compare(name, set, c, x, { mean, entropy, weight, nEff, logEvidence, ...c.unique && { image, place } }, own)
     }
   }
-  // all of the page's images: the machines that are quick without a card, and one image of full size for one that is not
+  // all of the page's images: the machines that are quick without a card, and one image for one that is not
   for (const name of ['fashion_mnist', 'cifar10']) {
     const all = images.classOf(await images.load(name), 0), size = all.C * 1024
-    for (const [machine, k, N] of [['ls', 3, all.N], ['ls', 7, all.N], ['ls', 63, all.N], ['is', 1, all.N], ['bbels', 15, 1]])
+    const asked = [['ls', 3, all.N], ['ls', 7, all.N], ['ls', 63, all.N], ['is', 1, all.N], ['bbels', 15, 1]]
+    for (const [machine, k, N] of asked)
       for (const t of machine === 'bbels' ? [.6] : [.05, .1, .3, .6, 1]) {
         const set = { ...all, N }, { a, sigma } = diffusion.levels(t), noise = diffusion.seedNoise(7, size)
         const x = Float64Array.from(noise, (v, i) => sigma * v + a * all.data[3 * size + i])
@@ -201,9 +220,11 @@ async function compareCard({ data, queries }) {
       }
   }
   // far from all images nothing that is summed is small: that must not pass
-  const far = await images.load('mnist').then(set => images.classOf(set, 0)), x = Float64Array.from(diffusion.seedNoise(3, 1024), v => 9 * v)
+  const far = images.classOf(await images.load('mnist'), 0)
+  const x = Float64Array.from(diffusion.seedNoise(3, 1024), v => 9 * v)
   const found = await card.partial(far, 'ls', 15, x, .05, 0, far.N)
-  if (!(gpu.doubt(far, 'ls', 15, x, .05, found.sums) > gpu.MOST_DOUBT)) wrong.push('an image far from all others is not doubted')
+  const doubt = gpu.doubt(far, 'ls', 15, x, .05, found.sums)
+  if (!(doubt > gpu.MOST_DOUBT)) wrong.push('an image far from all others is not doubted')
   // a card that is lost says so
   card.device.destroy()
   const lost = await card.partial(far, 'ls', 3, x, .5, 0, 2).then(() => false, () => true)
@@ -216,38 +237,40 @@ export async function playCard(tab, beliefs, expected, until) {
   const found = await tab.evaluate(compareCard, beliefs)
   if (!found) return 'skipped: no adapter'
   must(`the graphics card: ${found.wrong.slice(0, 5).join('; ')}`, !found.wrong.length)
-  for (const machine of ['is', 'ls', 'bbels', 'els']) must(`the graphics card did nothing for ${machine}`, found.taken[machine] > 3)
+  for (const machine of ['is', 'ls', 'bbels', 'els'])
+    must(`the graphics card did nothing for ${machine}`, found.taken[machine] > 3)
 
   // flows of LS, which is quick without a card, too: with it, and when it is lost on the way
   const engine = () => tab.locator('#engine').getAttribute('data-engine')
-  const state = f => tab.evaluate(`import(new URL('state.js', document.querySelector('script[src$="page.js"]').src)).then(${f})`)
   const flow = async (what, seed) => {
     await tab.locator('#seed').fill(String(seed))
     await tab.locator('#seed').press('Enter')
     await until(what, async () => {
-      const { machine, seed: of, text } = await tab.locator('#flow-says').evaluate(e => ({ ...e.dataset, text: e.textContent }))
-      return text && machine === 'ls' && Number(of) === seed
+      const says = await tab.locator('#flow-says').evaluate(e => ({ ...e.dataset, text: e.textContent }))
+      return says.text && says.machine === 'ls' && Number(says.seed) === seed
     })
-    return state(({ state }) => Array.from(state.steps.at(-1).x))
+    return inside(tab, ({ state }) => Array.from(state.steps.at(-1).x))
   }
   await tab.locator('#noise input[value="ls"]').check({ force: true })
   await until('the graphics card', async () => await engine() === 'gpu')
   await flow('another flow', 24)
   const image = await flow('a flow by the card', 23)
-  near('r of LS with the network, by the card', Number(await tab.locator('#flow-says').getAttribute('data-r')), expected.ls.r, 1e-3)
-  const { card } = await state(({ pool }) => pool.done)
+  const r = await tab.locator('#flow-says').getAttribute('data-r')
+  near('r of LS with the network, by the card', Number(r), expected.ls.r, 1e-3)
+  const { card } = await inside(tab, ({ pool }) => pool.done)
   must(`of 40 beliefs the card gave ${card}`, card > 20)
   await tab.locator('#step-1').fill('12')
   await until('the sources', async () => await tab.locator('#sources').getAttribute('data-step') === '12')
   near('all shares together', Number(await tab.locator('#sources').getAttribute('data-total')), 1, 1e-3)
   await tab.locator('#seed-more').click()
-  await state(({ pool }) => pool.closeCard())
+  await inside(tab, ({ pool }) => pool.closeCard())
   await until('the workers', async () => await engine() === 'cpu')
   const again = await flow('a flow without the card', 23)
   const most = image.reduce((m, v, i) => Math.max(m, Math.abs(v - again[i])), 0)
   must(`the card's image is off by ${most}`, most < 1e-3)
   must('nothing was lost', await tab.locator('#problem').isHidden())
   const sum = v => Object.values(v).reduce((a, b) => a + b, 0)
+  const worst = Object.entries({ ...found.worst, 'image of a flow': most })
   return `${found.name}: ${sum(found.taken)} beliefs, ${sum(found.left)} more left to the workers, worst errors `
-    + `${Object.entries(found.worst).map(([name, v]) => `${name} ${v.toExponential(1)}`).join(', ')}; image of a flow ${most.toExponential(1)}`
+    + worst.map(([name, v]) => `${name} ${v.toExponential(1)}`).join(', ')
 }
