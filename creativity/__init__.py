@@ -25,7 +25,7 @@ _ROOMS = {
     'measure.receptive': ['receptive_field'],
     'networks.card': ['load_network'],
     'networks.diffusers': ['from_diffusers'],
-    'networks.wrap': ['from_edm', 'from_flow', 'from_noise', 'from_score', 'from_v', 'from_x0'],
+    'networks.wrap': ['along', 'from_edm', 'from_flow', 'from_noise', 'from_score', 'from_v', 'from_x0'],
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_HOME)
@@ -87,5 +87,5 @@ if TYPE_CHECKING:
     from creativity.networks.card import load_network
     from creativity.networks.diffusers import from_diffusers
     from creativity.networks.wrap import (
-        from_edm, from_flow, from_noise, from_score, from_v, from_x0,
+        along, from_edm, from_flow, from_noise, from_score, from_v, from_x0,
     )

@@ -545,7 +545,10 @@ def seed_ids(
     seed: int = 0, # the first, when `seeds` says how many
 ) -> list[int]: # ids
     "The seed ids that are meant: whole numbers from 0 to 2⁶³ − 1, at least one."
-    try: ids = list(range(seed, seed + index(seeds)))
+    try:
+        if index(seeds) > 10**7:
+            raise CreativityError(f'seeds={seeds}: at most ten million at a time')
+        ids = list(range(seed, seed + index(seeds)))
     except TypeError:
         try: ids = [index(i) for i in seeds]
         except (TypeError, ValueError):

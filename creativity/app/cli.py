@@ -88,6 +88,30 @@ def read_size(
                               f'got {text!r}')
     return int(words[0]) if len(words) == 1 else (int(words[0]), int(words[1]))
 
+# %% ../../nbs/library/app/cli.ipynb #b3893fe2
+def read_range(
+    text: str|None, # '0,1', 'none', or None
+) -> tuple[float, float]|str|None: # as `load` takes it
+    "The numbers that mean black and white, in words."
+    if text is None: return 'bytes'
+    if text.strip().lower() == 'none': return None
+    try: low, high = (float(word) for word in text.split(','))
+    except ValueError:
+        raise CreativityError(f'--range must be LO,HI, as 0,1 or 0,65535, or none, got {text!r}'
+                              ) from None
+    return low, high
+
+# %% ../../nbs/library/app/cli.ipynb #d2e2b8b5
+def images_on(
+    d: 'Images|Dictionary', # training images
+    where: 'torch.device|str', # where sums are made
+    y: 'torch.Tensor|None' = None, # their labels, where they are needed
+) -> 'Images':
+    "Images on a device, with all that is known of them, for a machine."
+    from creativity.data.images import Images
+    span = d.range if isinstance(d, Images) else (-1, 1)
+    return Images(d.x.to(where), y, d.name, d.class_names, span, d.files)
+
 # %% ../../nbs/library/app/cli.ipynb #ed37d308
 def read_images(
     data: str, # as for `--data`
@@ -95,6 +119,8 @@ def read_images(
     label: str|None = None, # as for `--label`
     n: int|None = None, # as for `--n`
     full: bool = False, # as for `--full`
+    range: str|None = None, # as for `--range`
+    skip: bool = False, # as for `--skip-unreadable`
 ) -> 'Images|Dictionary':
     "The images that options name."
     from creativity.data.find import load
@@ -103,7 +129,8 @@ def read_images(
     known = set_name(data) in SETS or Path(data).exists()
     # one's own set in the cache has no subset
     full = full or (not known and is_there(data))
-    return load(data, size=read_size(size), n=n, label=label, full=full)
+    return load(data, size=read_size(size), n=n, label=label, full=full, range=read_range(range),
+                skip=skip)
 
 # %% ../../nbs/library/app/cli.ipynb #34afe4ed
 def check_room(
@@ -186,7 +213,7 @@ def read_label(
 # %% ../../nbs/library/app/cli.ipynb #27a258bd
 def sample_files(
     x: 'torch.Tensor', # [B,C,H,W] images
-    seeds: range, # their ids
+    seeds: Sequence[int], # their ids
     facts: dict[str, Any], # what else is known about them
     out: Path, # folder
 ) -> list[Path]: # samples.png, samples.npz, and an image for each seed
@@ -200,19 +227,29 @@ def sample_files(
     each = [save_grid(one[None], path, scale=1) for path, one in zip(paths, x, strict=True)]
     return [picture, kept, *each]
 
-# %% ../../nbs/library/app/cli.ipynb #f9f2d7ea
+# %% ../../nbs/library/app/cli.ipynb #594dec6d
+def seeds_from(
+    first: int, # seed id
+    count: int, # how many
+) -> range: # ids that follow each other
+    "The seeds that `--seed` and `--seeds` say."
+    return range(first, first + count)
+
+# %% ../../nbs/library/app/cli.ipynb #92906a1d
 @dataclass
 class SampleJob:
     "What `creativity sample` was asked for."
-    machine: str # is, es, ls, els or bbels
-    data: str # as for `--data`
+    machine: str|None # is, es, ls, els or bbels
+    data: str|None # as for `--data`
     label: str|None # as for `--label`
     n: int|None # as for `--n`
     size: str|None # as for `--size`
     full: bool # as for `--full`
+    range: str|None # as for `--range`
+    skip_unreadable: bool # as for `--skip-unreadable`
     scales: str|None # as for `--scales`
     k: int|None # one window width throughout
-    seeds: range # ids
+    seeds: Sequence[int] # ids that follow each other
     steps: int # from noise to image
     method: str # of sampling
     device: str # as for `--device`
@@ -222,7 +259,17 @@ class SampleJob:
     def kind(self) -> 'type[Machine]':
         "The machine's class."
         from creativity.machines.named import machine_named
-        return machine_named(self.machine)
+        return machine_named(self.machine or 'bbels')
+
+    @property
+    def source(self) -> str:
+        "The training images, by name or path."
+        return 'fashion_mnist' if self.data is None else self.data
+
+    def images(self, label: str|None = None) -> 'Images|Dictionary':
+        "The training images."
+        return read_images(self.source, self.size, label, self.n, self.full, self.range,
+                           self.skip_unreadable)
 
     def widths(self, name):
         "The widths of a machine over images of this name, and a note; None if it has none."
@@ -241,13 +288,15 @@ class SampleJob:
 @command(app, 'creativity sample --machine bbels --data fashion_mnist --label Dress --n 100 '
               '--seeds 8 --steps 20 --out out/dresses')
 def run_sample(
-    machine: str = 'bbels', # is, es, ls, els or bbels
+    machine: str|None = None, # is, es, ls, els or bbels; bbels when left out
     network: str|None = None, # to sample from instead of a machine
-    data: str = 'fashion_mnist', # the machine's training images
+    data: str|None = None, # the machine's training images, fashion_mnist when left out
     label: str|None = None, # what to make
     n: int|None = None, # of the training images
     size: str|None = None, # of the training images
     full: bool = False, # of a set
+    range: str|None = None, # of the training images
+    skip_unreadable: bool = False, # of the training images
     scales: str|None = None, # of the machine
     k: int|None = None, # one window width throughout, instead of --scales
     seeds: int = 8, # how many images to make
@@ -267,9 +316,14 @@ def run_sample(
     from creativity.diffusion import samplers
     if method not in samplers:
         raise CreativityError(f'no method {method!r}: choose {", ".join(samplers)}')
-    ids = range(seed, seed + seeds)
     job = SampleJob(
-        machine, data, label, n, size, full, scales, k, ids, steps, method, device, out)
+        machine, data, label, n, size, full, range, skip_unreadable, scales, k,
+        seeds_from(seed, seeds), steps, method, device, out)
+    together = ranks > 1 or 'RANK' in os.environ
+    if network is not None and together:
+        raise CreativityError('--ranks share the images of a machine: leave it out with --network')
+    if shards is not None and not together:
+        raise CreativityError('--shards says how many of --ranks share the images: give --ranks')
     if network is not None: wrote(sample_network(job, network))
     elif 'RANK' in os.environ: sample_as_rank(job, shards, timeout)
     elif ranks > 1: start_ranks(job, ranks, shards, timeout)
@@ -283,10 +337,10 @@ def sample_machine(
     from creativity.diffusion import sample
     from creativity.files import writable_folder
     kind, where, out = job.kind, read_device(job.device), writable_folder(job.out)
-    d = read_images(job.data, job.size, job.label, job.n, job.full)
+    d = job.images(job.label)
     check_room(len(job.seeds), d.x.shape[1:])
     widths, note = job.widths(d.name)
-    machine = kind(d.x.to(where), scales=widths)
+    machine = kind(images_on(d, where), scales=widths)
     x = sample(machine, job.seeds, job.steps, method=job.method).float().cpu()
     say(note)
     facts = job.facts(data=d.name, training_images=len(d), scales=widths)
@@ -304,9 +358,11 @@ def sample_network(
 
     from creativity.diffusion import sample, seed_labels
     from creativity.files import writable_folder
-    for name in ('n', 'size', 'full', 'scales', 'k'):
-        if not getattr(job, name): continue
-        raise CreativityError(f'--{name} is about a machine: leave it out with --network')
+    mine = 'machine', 'data', 'n', 'size', 'full', 'range', 'skip_unreadable', 'scales', 'k'
+    for name in mine:
+        if getattr(job, name) in (None, False): continue
+        flag = name.replace('_', '-')
+        raise CreativityError(f'--{flag} is about a machine: leave it out with --network')
     net, out = read_network(network, job.device), writable_folder(job.out)
     if net.shape is None: raise CreativityError(f'{network} does not say which images it makes')
     check_room(len(job.seeds), net.shape)
@@ -333,7 +389,7 @@ def option_words(
     words: list[str] = []
     for name, value in given.items():
         if value is None or value is False: continue
-        words.append(f'--{name}')
+        words.append(f'--{name.replace("_", "-")}')
         if value is not True: words.append(str(value))
     return words
 
@@ -353,7 +409,7 @@ def start_ranks(
 ) -> None:
     "Run the same command in several processes; the first failure ends all."
     given = {k: v for k, v in vars(job).items() if k != 'seeds'}
-    given |= dict(seeds=len(job.seeds), seed=job.seeds.start, shards=shards, timeout=timeout)
+    given |= dict(seeds=len(job.seeds), seed=job.seeds[0], shards=shards, timeout=timeout)
     line = [sys.executable, '-m', 'creativity', 'sample', *option_words(given)]
     meeting = dict(
         MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()), WORLD_SIZE=str(count))
@@ -396,7 +452,7 @@ def sample_as_rank(
     from creativity.machines.shared import ranks, sample_shared, share
     kind, where, out = job.kind, str(read_device(job.device)), writable_folder(job.out)
     with ranks(timeout) as rank:
-        d, name = shared_images(job, check=rank == 0), Path(job.data).name
+        d, name = shared_images(job, check=rank == 0), Path(job.source).name
         shape = d.shape if hasattr(d, 'shape') else d.x.shape
         check_room(len(job.seeds), shape[1:])
         widths, note = job.widths(name)
@@ -418,8 +474,11 @@ def shared_images(
 ) -> 'Images|Dictionary':
     "The training images for several processes: a written dictionary stays on disk."
     from creativity.data.disk import open_dictionary
-    if (Path(job.data)/'dictionary.json').exists(): return open_dictionary(job.data, check=check)
-    return read_images(job.data, job.size, n=job.n, full=job.full)
+    from creativity.data.find import load
+    if not (Path(job.source)/'dictionary.json').exists(): return job.images()
+    # refused, in words
+    if job.range is not None or job.skip_unreadable: return job.images()
+    return load(open_dictionary(job.source, check=check), size=read_size(job.size), n=job.n)
 
 # %% ../../nbs/library/app/cli.ipynb #6f902917
 def read_class(
@@ -441,6 +500,8 @@ def run_data(
 ):
     "Fetch a full image set, or list the sets."
     from creativity.data.sets import SETS, fetch, set_name
+    if name is None and (mirror or retries != 2):
+        raise CreativityError('--mirror and --retries are for a set: creativity data NAME')
     if name is None: return list_data()
     folder, names = fetch(name, mirror, retries), SETS[set_name(name)].files
     kept = [p for p in sorted(folder.rglob('*')) if p.name in names or p.suffix == '.npz']
@@ -466,15 +527,20 @@ def run_dictionary(
     n: int|None = None, # of the images
     full: bool = False, # of a set
     versions: int = 1, # of each image of a named set: mirrored and moved ones
-    skip_unreadable: bool = False, # leave out image files that cannot be read right
+    range: str|None = None, # of the numbers in a file
+    skip_unreadable: bool = False, # of image files
     background: str|None = None, # colour behind transparent images; white when left out
     out: Path = Path('out/dictionary'), # for the dictionary; one that is there is replaced
 ):
     "Write a dictionary that need not fit into memory."
     from creativity.data.find import make_dictionary
-    d = make_dictionary(
-        out, data, read_size(size), grey, full, versions, n=n, label=label,
-        skip=skip_unreadable, background=background)
+    how: dict[str, Any] = dict(n=n, label=label, skip=skip_unreadable, background=background)
+    source: Any = data
+    if range is not None:
+        source = read_images(data, size, label, n, full, range, skip_unreadable)
+        how = dict(background=background)
+    full = full and range is None
+    d = make_dictionary(out, source, read_size(size), grey, full, versions, **how)
     print(d)
     wrote([d.folder/'images.npy', d.folder/'dictionary.json'])
 
@@ -504,7 +570,12 @@ def run_bench(
     given = dict(quick=quick, full=full, k=list(k), n=n, repeats=repeats)
     how = command_line('bench', run_bench, given)
     device, out = str(read_device(device)), writable_folder(out)
+    if quick and repeats != 3:
+        raise CreativityError('--quick measures each once: leave --repeats out')
     if device.startswith('cuda'):
+        if full or n != 2000 or list(k) != BENCH_WIDTHS:
+            raise CreativityError('on a GPU the kernel is measured at sizes of its own: '
+                                  'leave --full, --n and --k out')
         found = speed.gpu_bench(device, 5000 if quick else 50_000, repeats=1 if quick else repeats)
         print(speed.gpu_table(found))
         return wrote(speed.gpu_files(dict(command=how) | found, out))
@@ -532,6 +603,8 @@ def run_train(
     full: bool = False, # of a set
     size: str|None = None, # of the images
     n: int|None = None, # of the images
+    range: str|None = None, # of the images
+    skip_unreadable: bool = False, # of the images
     arch: str = 'resnet', # resnet, resnet-circular, unet or unet-attention
     preset: str = 'compact', # how large: paper or compact
     unconditional: bool = False, # do not tell the network the class
@@ -560,9 +633,12 @@ def run_train(
         raise CreativityError(f'no architecture {arch!r}: choose {", ".join(architectures)}')
     if preset not in presets:
         raise CreativityError(f'no preset {preset!r}: choose {", ".join(presets)}')
+    if warmup != 200 and steps is None:
+        raise CreativityError('--warmup goes with --steps: --minutes alone chooses it')
     device, out = str(read_device(device)), writable_folder(out)
     recipe = Recipe(steps, batch, lr, warmup, ema, seed, high_noise)
-    setup = Setup(arch, preset, not unconditional, begin, n=n, size=read_size(size), device=device)
+    setup = Setup(arch, preset, not unconditional, begin, n=n, size=read_size(size), device=device,
+                  range=read_range(range), skip=skip_unreadable)
     net = train(data, out, recipe, setup, minutes, stop, full)
     print(train_end(net.card))
     made = ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors')
@@ -575,6 +651,8 @@ def machine_images(
     size: str|None, # as for `--size`
     n: int|None, # as for `--n`
     full: bool, # as for `--full`
+    range: str|None = None, # as for `--range`
+    skip: bool = False, # as for `--skip-unreadable`
 ) -> 'Images|Dictionary': # of the network's size, with labels if the network has classes
     "The images of machines that are compared with a network; one line if they are not there."
     name = data or getattr(net, 'card', {}).get('data', {}).get('name')
@@ -582,7 +660,7 @@ def machine_images(
         raise CreativityError('the network does not say which images it was trained on: '
                               'give --data')
     if size is None and net.shape: size = 'x'.join(map(str, net.shape[1:]))
-    try: d = read_images(name, size, None, n, full)
+    try: d = read_images(name, size, None, n, full, range, skip)
     except (FileNotFoundError, CreativityError) as e:
         if data: raise
         advice = f'the network was trained on {name}: say with --data where they are'
@@ -624,6 +702,8 @@ def run_calibrate(
     label: str|None = None, # of every seed
     n: int|None = None, # of the images
     full: bool = False, # of a set
+    range: str|None = None, # of the images
+    skip_unreadable: bool = False, # of the images
     machine: str = 'bbels', # ls, els or bbels
     widths: str = '3,5,7,9,11,13,15,17', # candidates, odd
     steps: int = 20, # of the network's flow: so many scales
@@ -639,16 +719,18 @@ def run_calibrate(
     from creativity.measure.calibrate import calibration, save_calibration
     from creativity.studies.command import command_line
     kind, net, ks = machine_named(machine), read_network(network, device), read_widths(widths)
-    d, of_class = machine_images(net, data, size, n, full), read_label(net, label)
+    d = machine_images(net, data, size, n, full, range, skip_unreadable)
+    of_class = read_label(net, label)
     check_room(seeds, net.shape)
-    m = kind(d.x.to(net.device), labels_for(net, d), net.schedule)
+    m = kind(images_on(d, net.device, labels_for(net, d)), schedule=net.schedule)
     candidates = ks if isinstance(ks, list) else [ks]
-    found = calibration(net, m, candidates, range(seed, seed + seeds), steps, of_class, out)
+    found = calibration(net, m, candidates, seeds_from(seed, seeds), steps, of_class, out)
     measured = field_facts(net, d, fields)
     print(','.join(map(str, found.scales)))
     given = dict(
-        network=network, data=data or d.name, size=size, label=label, n=n, full=full,
-        machine=machine, widths=widths, steps=steps, seeds=seeds, seed=seed, fields=fields or None)
+        network=network, data=data or d.name, size=size, label=label, n=n, full=full, range=range,
+        skip_unreadable=skip_unreadable, machine=machine, widths=widths, steps=steps, seeds=seeds,
+        seed=seed, fields=fields or None)
     how = command_line('calibrate', run_calibrate, given)
     facts = dict(command=how, data=d.name, subset=is_subset(d.name, data, full))
     path = out/f'{network_name(network)}-scales.json'
@@ -723,6 +805,8 @@ def run_compare(
     label: str|None = None, # of every seed
     n: int|None = None, # of the images
     full: bool = False, # of a set
+    range: str|None = None, # of the images
+    skip_unreadable: bool = False, # of the images
     # of the machines; calibrated or published for the network when left out
     scales: str|None = None,
     seeds: int = 10, # how many images to compare
@@ -741,13 +825,17 @@ def run_compare(
     matplotlib.use('agg')
     kinds = [machine_named(w.strip()) for w in machines.split(',')]
     net = read_network(network, device)
-    widths, note = network_scales(network, net.schedule, scales)
-    of_class, d = read_label(net, label), machine_images(net, data, size, n, full)
+    windowed = any(kind.windowed for kind in kinds)
+    if scales and not windowed:
+        raise CreativityError(f'{machines} compare whole images: leave --scales out')
+    widths, note = network_scales(network, net.schedule, scales) if windowed else (None, '')
+    d = machine_images(net, data, size, n, full, range, skip_unreadable)
+    of_class = read_label(net, label)
     check_room(seeds*(1 + len(kinds)), net.shape)
-    x, y, made = d.x.to(net.device), labels_for(net, d), {}
-    for kind in kinds: made[machine_title(kind)] = make_machine(kind, x, y, net.schedule, widths)
+    x, made = images_on(d, net.device, labels_for(net, d)), {}
+    for kind in kinds: made[machine_title(kind)] = make_machine(kind, x, None, net.schedule, widths)
     null_data = None if no_nulls else other_set(d)
-    c = compare(net, made, range(seed, seed + seeds), steps, network_steps, of_class, out=out,
+    c = compare(net, made, seeds_from(seed, seeds), steps, network_steps, of_class, out=out,
                 nulls=not no_nulls, null_data=null_data)
     print(c)
     say(note)
@@ -765,6 +853,8 @@ def run_audit(
     size: str|None = None, # of the images; the network's when left out
     n: int|None = None, # of the training images
     full: bool = False, # of a set
+    range: str|None = None, # of the images, held-out ones too
+    skip_unreadable: bool = False, # of the images, held-out ones too
     scales: str|None = None, # of the machines; calibrated on the network when left out
     seeds: int|None = None, # how many samples are looked at; 32, and 16 with --quick, when left out
     quick: bool = False, # less of everything: under three minutes for 32x32 pixels
@@ -780,9 +870,10 @@ def run_audit(
     from creativity.measure.audit import audit
     matplotlib.use('agg')
     net, where = read_network(network, device), writable_folder(out)
-    d = machine_images(net, data, size, n, full)
+    d = machine_images(net, data, size, n, full, range, skip_unreadable)
     of_images = 'x'.join(map(str, d.x.shape[2:]))
-    held = None if held_out is None else read_images(held_out, of_images)
+    held = None if held_out is None else read_images(
+        held_out, of_images, range=range, skip=skip_unreadable)
     a = audit(net, d, held, seeds, quick, read_widths(scales) if scales else None, level, where)
     a.title = f'Audit of {network_name(network)}'
     print(a)
@@ -799,6 +890,8 @@ def run_table1(
     data: str|None = None, # with --recompute: other images than the row's
     n: int|None = None, # with --recompute: of the images
     full: bool = False, # with --recompute: of the row's set
+    range: str|None = None, # with --data: of its numbers
+    skip_unreadable: bool = False, # with --data: of image files
     # with --recompute: how many; 100 for conditional networks and 25 for others when left out
     seeds: int|None = None,
     # with --recompute: of the machines, and of the network in the second table
@@ -815,13 +908,17 @@ def run_table1(
 
     from creativity.studies import table
     if quick and recompute: raise CreativityError('choose one of --quick and --recompute')
-    if not recompute and (network or data or full or n or seeds or seed or extend):
-        raise CreativityError('--network, --data, --full, --n, --seeds, --seed and --extend '
-                              'go with --recompute ROW')
+    steps_given = steps != 20 or network_steps != 150
+    if not recompute and (network or data or full or n or seeds or seed or extend or steps_given):
+        raise CreativityError('--network, --data, --full, --n, --seeds, --seed, --steps, '
+                              '--network-steps and --extend go with --recompute ROW')
+    if data is None and (range is not None or skip_unreadable):
+        raise CreativityError('--range and --skip-unreadable go with --data')
     matplotlib.use('agg')
     if recompute:
         out = out or Path('out/table1')
-        job = table.RowJob(recompute, network, data, n, full, steps, network_steps)
+        job = table.RowJob(recompute, network, data, n, full, steps, network_steps,
+                           read_range(range), skip_unreadable)
         table.measure(job, table.row_seeds(job, seeds, seed), out/recompute, extend=extend)
     if quick: out = out or Path('out/table1-quick')
     rows = table.quick_table(out) if quick else table.read_table(out)
@@ -967,14 +1064,16 @@ def read_sample(
               '--machine bbels --out out/explain')
 def run_explain(
     image: Path, # image file, or samples.npz
-    index: int = 0, # which image of a .npz file
+    index: int|None = None, # which image of a .npz file, the first when left out
     data: str = 'fashion_mnist', # training images
     label: str|None = None, # of the training images
     n: int|None = None, # of the training images
     size: str|None = None, # of the training images
     full: bool = False, # of a set
+    range: str|None = None, # of the training images
+    skip_unreadable: bool = False, # of the training images
     machine: str = 'bbels', # is, ls, els or bbels
-    k: int = 7, # window width
+    k: int|None = None, # window width, 7 when left out
     # training images as the control of the verdict; each takes as long as the image itself
     null: int = 8,
     device: str = 'cpu', # for the work
@@ -991,14 +1090,19 @@ def run_explain(
     if kind is ESMachine: raise CreativityError('es has no windows: choose is, ls, els or bbels')
     if not image.is_file(): raise FileNotFoundError(f'there is no file {image}')
     where, out = read_device(device), writable_folder(out)
-    d = read_images(data, size, label, n, full)
-    images = d.x.to(where)
-    shape, is_sample = tuple(images.shape[1:]), image.suffix == '.npz'
-    x, how = read_sample(image, index, shape) if is_sample else read_image(image, shape)
+    is_sample, width = image.suffix == '.npz', (k or 7) if kind.windowed else None
+    if index is not None and not is_sample:
+        raise CreativityError(f'--index chooses an image of a .npz file, {image} is one image')
+    if k is not None and width is None:
+        raise CreativityError(f'{machine} compares whole images: leave --k out')
+    d = images_on(read_images(data, size, label, n, full, range, skip_unreadable), where)
+    shape = tuple(d.x.shape[1:])
+    x, how = read_sample(image, index or 0, shape) if is_sample else read_image(image, shape)
     matplotlib.use('agg')
     controls = min(null, len(d) - 1)
-    m = make_machine(kind, images, scales=k)
+    m = make_machine(kind, d, scales=width)
     e = explain(x.to(where), m, null=controls, progress=True)
-    print(f'{image}: {how}; windows of {k}x{k} (--k chooses others)')
+    windows = f'windows of {width}x{width} (--k chooses others)' if width else 'whole images'
+    print(f'{image}: {how}; {windows}')
     print(e)
     wrote(explain_files(e, out, dict(image=str(image), resized=how, data=d.name, label=label)))

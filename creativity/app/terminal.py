@@ -125,6 +125,10 @@ SHARED = dict(
     size='side in pixels, or HEIGHTxWIDTH; 32 when left out',
     label='one class, by number or name; all when left out',
     n='so many, the classes taken in turn; all when left out. Time grows in proportion',
+    range='LO,HI, the numbers that mean black and white, for files of arrays that are not bytes; '
+          'none takes latents as they are',
+    skip_unreadable='leave out image files that cannot be read right, with a warning, instead of '
+                    'an error',
     network='a name in the package, a card, a .safetensors file, a diffusers folder, '
             'or FILE.py:FUNCTION',
     scales='window widths: a list (3,5,9; lowest noise first) or a name '

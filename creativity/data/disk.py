@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,6 +68,9 @@ class Dictionary(Store):
     def class_names(self): return self.facts.get('class_names')
 
     @property
+    def files(self): return self.facts.get('files')
+
+    @property
     def name(self): return self.folder.name
 
     @property
@@ -82,12 +86,30 @@ class Dictionary(Store):
         sizes = torch.tensor([s.stop - s.start for s in self.class_slices.values()])
         return torch.tensor(list(self.class_slices)).repeat_interleave(sizes)
 
-    def __getitem__(self, part: slice) -> 'Dictionary':
-        "Consecutive rows alone, numbered from 0; the files stay as they are."
-        first, end, _ = part.indices(len(self))
+    def __getitem__(self, part: int|slice) -> Any:
+        "One image [C,H,W], or consecutive rows alone, numbered from 0; the files stay as they are."
+        if not isinstance(part, slice): return self._one(part)
+        first, end = self._between(part)
         return replace(self, shape=(max(0, end - first), *self.shape[1:]),
                        offset=self.offset + first*int(np.prod(self.shape[1:])),
-                       class_slices=_classes_between(self.class_slices, first, end))
+                       class_slices=_classes_between(self.class_slices, first, end),
+                       facts=_facts_of(self, [slice(first, end)]))
+
+    def _one(self, number):
+        "One image [C,H,W], as `Images` give it."
+        try: i = range(len(self))[index(number)]
+        except TypeError:
+            raise CreativityError('a dictionary on disk gives d[3] or d[10:20]: for any other '
+                                  'choice d.x has all its images in memory') from None
+        except IndexError:
+            raise IndexError(f'no image {number}: {self.folder} has {len(self):,}') from None
+        return self.read(i, i + 1)[0]
+
+    def _between(self, part):
+        "First row and end of a slice; refuses one that leaves rows out."
+        first, end, step = part.indices(len(self))
+        if step == 1: return first, end
+        raise CreativityError(f'a dictionary on disk gives consecutive rows, not every {step}th')
 
     def __repr__(self):
         size = '×'.join(map(str, self.shape[1:]))
@@ -106,6 +128,15 @@ def _classes_between(
         if start < stop: found[c] = slice(start - first, stop - first)
     return found
 
+# %% ../../nbs/library/data/disk.ipynb #cd04a1a3
+def _facts_of(
+    d: Dictionary, # opened
+    rows: Sequence[slice], # some of its rows
+) -> dict: # as `facts`
+    "What a dictionary says of some of its images: their files, where it knows any."
+    if d.files is None: return d.facts
+    return d.facts | dict(files=[f for s in rows for f in d.files[s]])
+
 # %% ../../nbs/library/data/disk.ipynb #2d91ff5b
 @dataclass(frozen=True, repr=False)
 class Chosen(Dictionary):
@@ -117,12 +148,14 @@ class Chosen(Dictionary):
         parts = [super(Chosen, self).read(s.start, s.stop) for s in _cut(self.spans, first, end)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def __getitem__(self, part: slice) -> 'Chosen':
-        "Consecutive rows alone, numbered from 0."
-        first, end, _ = part.indices(len(self))
+    def __getitem__(self, part):
+        "One image [C,H,W], or consecutive rows alone, numbered from 0."
+        if not isinstance(part, slice): return self._one(part)
+        first, end = self._between(part)
         return replace(self, shape=(max(0, end - first), *self.shape[1:]),
                        spans=tuple(_cut(self.spans, first, end)),
-                       class_slices=_classes_between(self.class_slices, first, end))
+                       class_slices=_classes_between(self.class_slices, first, end),
+                       facts=_facts_of(self, [slice(first, end)]))
 
 # %% ../../nbs/library/data/disk.ipynb #453ff785
 def _cut(
@@ -159,7 +192,8 @@ def choose_rows(
     ends = np.cumsum(left).tolist()
     classes = {c: slice(e - k, e) for c, e, k in zip(parts, ends, left, strict=True) if k}
     base = {f.name: getattr(d, f.name) for f in fields(Dictionary)}
-    base |= dict(shape=(ends[-1], *d.shape[1:]), class_slices=classes if d.class_slices else {})
+    base |= dict(shape=(ends[-1], *d.shape[1:]), class_slices=classes if d.class_slices else {},
+                 facts=_facts_of(d, spans))
     held = d.spans if isinstance(d, Chosen) else (slice(0, len(d)),)
     return Chosen(**base, spans=tuple(p for s in spans for p in _cut(held, s.start, s.stop)))
 
@@ -206,13 +240,15 @@ def read_facts(
         classes = {int(c): slice(int(i), int(j)) for c, (i, j) in facts['classes'].items()}
         form, count, _ = int(facts['format']), int(facts['images']), str(facts['sha256'])
         names = [str(c) for c in facts.get('class_names') or []]
+        files = [len(f) for f in facts.get('files') or []]
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise CreativityError(f'{path} is damaged: {brief(e)}') from None
     if form != 1: raise CreativityError(f'{path} has format {form}, this version reads format 1')
     starts, ends = [s.start for s in classes.values()], [s.stop for s in classes.values()]
     tiled = [*starts, N] == [0, *ends] and all(s < e for s, e in zip(starts, ends, strict=True))
     named = not names or max(classes, default=0) < len(names)
-    if count == N and named and (tiled or not classes): return facts, classes
+    filed = len(files) in (0, N)
+    if count == N and named and filed and (tiled or not classes): return facts, classes
     raise CreativityError(f'{path} does not fit the {N:,} images beside it')
 
 # %% ../../nbs/library/data/disk.ipynb #0299c3a2
@@ -327,11 +363,12 @@ def write_dictionary(
     classes: 'dict[int, slice]|Callable|None' = None, # class -> its rows, in order, or who says it
     source: str = '', # where the images come from
     class_names: Sequence[str]|None = None, # by label
+    files: 'Sequence[str]|Callable|None' = None, # where each image is from, or who says it
 ) -> Dictionary: # opened
     """Write a dictionary that appears whole or not at all; it may replace one of the same name.
 
-    `classes` may be a function that is asked when all pieces have come. Nothing of anybody
-    else's is removed."""
+    `classes` and `files` may be functions that are asked when all pieces have come. Nothing of
+    anybody else's is removed."""
     folder = Path(folder).resolve()
     _check_target(folder)
     part = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
@@ -343,6 +380,8 @@ def write_dictionary(
                      source=source, sha256=file_sha256(part/'images.npy'),
                      classes={int(c): [s.start, s.stop] for c, s in parts.items()})
         if class_names: facts['class_names'] = list(class_names)
+        names = files() if callable(files) else files
+        if names is not None: facts['files'] = list(names)
         write_json(part/'dictionary.json', facts)
         open_dictionary(part, check=False)
         _swap(part, folder)
@@ -381,6 +420,7 @@ class Pieces:
     shape: tuple # (N,C,H,W); N None: not known yet
     classes: 'dict[int, slice]|Callable|None' = None # class -> its rows, or a function for the end
     class_names: Sequence[str]|None = None # by label
+    files: 'Sequence[str]|Callable|None' = None # of each image, or a function for the end
 
 # %% ../../nbs/library/data/disk.ipynb #b542e11f
 def from_files(
@@ -404,7 +444,10 @@ def from_files(
 
     def classes(): return spans(None if files.labels is None else files.labels[used])
 
-    return Pieces(pieces(), (None, 1 if grey else 3, h, w), classes, files.class_names)
+    def names(): return [files.names[i] for i in used]
+
+    shape = (None, 1 if grey else 3, h, w)
+    return Pieces(pieces(), shape, classes, files.class_names, names)
 
 # %% ../../nbs/library/data/disk.ipynb #c587bde8
 def from_array(
@@ -460,8 +503,10 @@ def from_images(
                 for i in order[s].split(block): yield moved(to_uint8(d.x[i]).numpy(), v)
 
     classes = {c: slice(s.start*versions, s.stop*versions) for c, s in parts.items()}
-    shape = (len(d)*versions, *d.x.shape[1:])
-    return Pieces(pieces(), shape, None if d.y is None else classes, d.class_names)
+    shape, files = (len(d)*versions, *d.x.shape[1:]), d.files
+    rows = [i for s in parts.values() for i in order[s].tolist()*versions]
+    names = None if files is None else [files[i] for i in rows]
+    return Pieces(pieces(), shape, None if d.y is None else classes, d.class_names, names)
 
 # %% ../../nbs/library/data/disk.ipynb #6d83754a
 def from_dictionary(
@@ -470,4 +515,4 @@ def from_dictionary(
 ) -> Pieces:
     "A dictionary, or a part of it, for another."
     pieces = (to_uint8(d.read(i, min(i + block, len(d)))).numpy() for i in range(0, len(d), block))
-    return Pieces(pieces, d.shape, d.class_slices, d.facts.get('class_names'))
+    return Pieces(pieces, d.shape, d.class_slices, d.facts.get('class_names'), d.files)

@@ -33,6 +33,7 @@ from creativity.data.images import (
     class_index,
     image_size,
     to_size,
+    warn_if_from_zero,
 )
 from .own import ARRAYS, _numbers, image_files, load_arrays, load_folder
 from .sets import SETS, load_set, set_name
@@ -52,20 +53,44 @@ def load(
     background: Any = None, # of files: what transparency is laid on; default: white
 ) -> 'Images|Dictionary': # x [N,C,H,W] float32 in [-1,1] unless range=None; y [N] int64
     "Images by name or path, or as they are; one line says what is accepted if there are none."
-    if not isinstance(source, str|Path): return _given(source, size, n, label, range)
+    if not isinstance(source, str|Path):
+        _refuse('these images are in memory', dict(
+            skip=skip, background=background, split='' if split == 'train' else split,
+            resize=resize, full=full))
+        return _given(source, size, n, label, range)
     path = _path(source)
     named = set_name(source) in SETS or not path.exists()
     if not named and (split != 'train' or resize):
         raise CreativityError('split and resize are for named sets: '
                               f'{source} is a {"folder" if path.is_dir() else "file"}')
-    if named: return _load_named(source, path, split, size, n, label, full, resize)
-    if is_dictionary(path): return _sized(choose_rows(open_dictionary(path), n, label), size)
+    how = dict(range=range, skip=skip, background=background)
+    if named:
+        if set_name(source) in SETS: _refuse(f'{source} is a set', how)
+        return _load_named(source, path, split, size, n, label, full, resize)
+    if is_dictionary(path):
+        _refuse(f'{path} is a written dictionary', how)
+        return _sized(choose_rows(open_dictionary(path), n, label), size)
     if path.suffix.lower() in ARRAYS and path.is_file():
+        _refuse(f'{path} holds arrays', dict(skip=skip, background=background))
         return load_arrays(path, range, size=size, n=n, label=label)
-    if range != 'bytes':
-        raise CreativityError(f'range is for arrays: the files in {path} say theirs')
-    how = dict(n=n, label=label, skip=skip, background=background)
-    return load_folder(path, 32 if size is None else size, **how)
+    _refuse(f'{path} holds image files, which say theirs', dict(range=range))
+    return load_folder(path, 32 if size is None else size, n=n, label=label, skip=skip,
+                       background=background)
+
+# %% ../../nbs/library/data/find.ipynb #accc77cc
+_ABOUT = dict(range='arrays and tensors', skip='folders and zip files',
+              background='folders and zip files', split='named sets', resize='named sets',
+              full='named sets', grey='folders and zip files')
+
+def _refuse(
+    what: str, # what the images are
+    given: dict[str, Any], # options that say nothing about such images
+) -> None:
+    "Refuse an option that would be passed over in silence."
+    for name, value in given.items():
+        if value is None and name != 'range': continue
+        if value is False or (isinstance(value, str) and value in ('', 'bytes')): continue
+        raise CreativityError(f'{name} is for {_ABOUT[name]}: {what}')
 
 # %% ../../nbs/library/data/find.ipynb #cc60578c
 def _path(
@@ -105,11 +130,14 @@ def _given(
     range: Any, # as for `load`
 ) -> 'Images|Dictionary':
     "Images that are here already, or some of them; tensors of floats are taken to be in [-1,1]."
+    if isinstance(source, Images|Dictionary):
+        _refuse(f'{source.name} say theirs', dict(range=range))
     if isinstance(source, Dictionary): return _sized(choose_rows(source, n, label), size)
     if isinstance(source, Tensor|np.ndarray):
         floats = isinstance(source, Tensor) and source.is_floating_point()
-        range = (-1, 1) if range == 'bytes' and floats else range
-        source = load_arrays(source, range)
+        assumed = isinstance(range, str) and range == 'bytes' and floats
+        source = load_arrays(source, (-1, 1) if assumed else range)
+        if assumed: warn_if_from_zero(source.x)
     if not isinstance(source, Images):
         kind = type(source).__name__
         raise CreativityError(f'images must be a name, a path, Images or a tensor, not {kind}')
@@ -151,10 +179,13 @@ def make_dictionary(
     if versions != 1 and not named:
         raise CreativityError('versions are made of named image sets, not of files or folders')
     if memory or named or path is None or is_dictionary(path):
-        found = load(data, size=size, n=n, label=label, full=full)
+        how = dict(skip=skip, background=background)
+        _refuse(f'{getattr(data, "name", data)} is none', dict(grey=grey))
+        found = load(data, size=size, n=n, label=label, full=full, **how)
         if isinstance(found, Dictionary): made = from_dictionary(found)
         else: made = from_images(found, versions)
     elif path.is_file() and path.suffix.lower() in ARRAYS:
+        _refuse(f'{path} holds arrays', dict(grey=grey, skip=skip, background=background))
         made = from_array(path, n, label)
         if size is not None and image_size(size) != tuple(made.shape[2:]):
             raise CreativityError(f'size is for image files and sets: the images in {path} are of '
@@ -164,7 +195,8 @@ def make_dictionary(
         made = _files(path, n, label, grey=grey, **how)
     source = ' '.join([Path(str(getattr(data, 'name', data))).name, *['full']*(named and full)])
     source += f' ×{versions}' if versions > 1 else ''
-    return write_dictionary(folder, made.pieces, made.shape, made.classes, source, made.class_names)
+    return write_dictionary(folder, made.pieces, made.shape, made.classes, source, made.class_names,
+                            made.files)
 
 # %% ../../nbs/library/data/find.ipynb #c46e14e6
 def _files(

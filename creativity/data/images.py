@@ -7,6 +7,7 @@ __all__ = ['from_uint8', 'to_uint8', 'Images']
 
 # %% ../../nbs/library/data/images.ipynb #a7dd525a
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,7 +54,8 @@ def image_size(
 ) -> tuple[int, int]: # height, width
     "A size in pixels; `CreativityError` unless it is one."
     sides = [size, size] if np.ndim(size) == 0 else list(size)
-    whole = [isinstance(s, int|np.integer) and not isinstance(s, bool) and s > 0 for s in sides]
+    whole = [isinstance(s, int|np.integer) and not isinstance(s, bool) and 0 < s < 2**16
+             for s in sides]
     if len(sides) == 2 and all(whole): return int(sides[0]), int(sides[1])
     raise CreativityError(f'size={size!r}: give the side in pixels, or (height, width)')
 
@@ -139,6 +141,18 @@ def class_slices(
     ends = counts.cumsum(0).tolist()
     return {int(c): slice(e - n, e) for c, e, n in zip(names, ends, counts.tolist(), strict=True)}
 
+# %% ../../nbs/library/data/images.ipynb #d49b5420
+def black_and_white(
+    range: Any, # as a user gave it
+) -> tuple[float, float]: # black, white
+    "Two numbers that rise."
+    try: black, white = (float(v) for v in range)
+    except (TypeError, ValueError): black = white = np.nan
+    if not (np.isfinite([black, white]).all() and black < white):
+        raise CreativityError(f'range={range!r}: give (black, white), as in range=(0, 1), or None')
+    whole = black.is_integer() and white.is_integer()
+    return (int(black), int(white)) if whole else (black, white)
+
 # %% ../../nbs/library/data/images.ipynb #4444a86d
 @dataclass(eq=False, repr=False)
 class Images:
@@ -151,9 +165,15 @@ class Images:
     name: str = 'images' # for titles and file names
     class_names: list[str]|None = None # by label
     range: tuple[float, float]|None = (-1, 1) # what the values must keep to; None: any
+    files: list[str]|None = None # the file of each image, within its folder or zip, where known
 
     def __post_init__(self):
         x, y = self.x, self.y
+        for name, v in dict(images=x, labels=y).items():
+            if isinstance(v, Tensor) or (v is None and name == 'labels'): continue
+            raise CreativityError(f'{name} must be a tensor, got {type(v).__name__}: '
+                                  'load(x) takes arrays, files and names')
+        if self.range is not None: black_and_white(self.range)
         if x.ndim != 4 or x.dtype != torch.float32:
             given = f'{x.dtype} {list(x.shape)}'
             raise CreativityError(f'images must be float32 [N,C,H,W], not {given}')
@@ -161,12 +181,18 @@ class Images:
         _check_range(x, self.range)
         if y is not None and (y.dtype != torch.int64 or y.shape != x.shape[:1]):
             raise CreativityError(f'labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}')
+        if self.files is not None and len(self.files) != len(x):
+            raise CreativityError(f'{len(self.files)} files were named for {len(x)} images')
 
     def __len__(self): return len(self.x)
 
     def __getitem__(self, i):
         if isinstance(i, int|np.integer): return self.x[i]
-        return replace(self, x=self.x[i], y=None if self.y is None else self.y[i])
+        y, files = None if self.y is None else self.y[i], self.files
+        if files is not None:
+            which = i.cpu() if isinstance(i, Tensor) else i
+            files = [files[j] for j in torch.arange(len(self))[which].tolist()]
+        return replace(self, x=self.x[i], y=y, files=files)
 
     def __repr__(self):
         known = len(self.class_names or []) or (0 if self.y is None else len(self.y.unique()))
@@ -187,6 +213,19 @@ def _check_range(
     raise CreativityError(
         f'images must lie in [{range[0]:g}, {range[1]:g}], these go from {low:.4g} to {high:.4g}: '
         'load_arrays(x, range=(black, white)) brings them there, range=None keeps them as they are')
+
+# %% ../../nbs/library/data/images.ipynb #51d01984
+def warn_if_from_zero(
+    x: Tensor, # images that are taken to lie in [-1,1]
+) -> None:
+    """Warn of images that seem to lie in [0,1]: none is below 0, and they go from 0 to 1, nearly.
+
+    All white, all grey or all bright ones do not; `Images` say themselves what they are."""
+    low, high = (v.item() for v in x.aminmax())
+    if low < 0 or high > 1 or high - low < .75: return
+    warnings.warn(f'the images lie in {low:.3g} … {high:.3g}, and are taken to be of the range '
+                  '[-1, 1]: if 0 is black and 1 white, load(x, range=(0, 1)) brings them there; '
+                  'Images(x) are taken as they are', stacklevel=4)
 
 # %% ../../nbs/library/data/images.ipynb #bcfd92a3
 def interleave(

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from creativity.data.images import (
     Images,
+    black_and_white,
     central_part,
     channels_first,
     check_memory,
@@ -246,8 +247,7 @@ def _tell_bad(
     report = (f'{len(bad)} of {len(files)} files in {files.path} cannot be read right: '
               f'{", ".join(bad[:5])}{more}')
     if skip: warnings.warn(report, stacklevel=5)
-    else: raise CreativityError(f'{report}; skip=True, or creativity dictionary '
-                                '--skip-unreadable, leaves them out')
+    else: raise CreativityError(f'{report}; skip=True, or --skip-unreadable, leaves them out')
 
 # %% ../../nbs/library/data/own.ipynb #df73e13f
 def load_folder(
@@ -262,6 +262,8 @@ def load_folder(
     """Images of one's own: central parts of image files, one decoded at a time.
 
     `CreativityError` that names the first files that cannot be read right, and why."""
+    if not isinstance(path, str|Path):
+        raise CreativityError(f'path must be that of a folder or zip, got {type(path).__name__}')
     files, (h, w) = image_files(path), image_size(size)
     _colour(background)
     keep = choose(files.labels, len(files), None, class_index(label, files.class_names))
@@ -277,7 +279,8 @@ def load_folder(
         x[len(used)] = from_uint8(pixels.copy()).permute(2, 0, 1)
         used.append(i)
     y = None if files.labels is None else torch.from_numpy(files.labels[used])
-    return Images(x[:len(used)], y, files.path.stem, files.class_names)
+    names = [files.names[i] for i in used]
+    return Images(x[:len(used)], y, files.path.stem, files.class_names, files=names)
 
 # %% ../../nbs/library/data/own.ipynb #9b39e2ec
 ARRAYS = ('.npy', '.npz', '.safetensors', '.pt', '.pth') # suffixes of files of arrays
@@ -347,13 +350,13 @@ def from_range(
         x = x.to(torch.float32)
         if x.isfinite().all(): return x
         raise CreativityError('images must be finite, without NaN')
-    if range == 'bytes':
+    if isinstance(range, str) and range == 'bytes':
         if x.dtype == torch.uint8: return from_uint8(x)
         kind = str(x.dtype).removeprefix('torch.')
         raise CreativityError(f'give the range of these {kind} numbers, range=(black, white): '
                               '(0, 1), (-1, 1), (0, 255) or (0, 65535); '
                               'range=None takes latents as they are')
-    black, white = _black_and_white(range)
+    black, white = black_and_white(range)
     if x.dtype == torch.float32 and (black, white) == (-1, 1): v = x
     else: v = x.double().sub(black).mul_(2).sub_(white - black).div_(white - black)
     if not (v.abs() <= 1 + 2e-5).all():
@@ -361,18 +364,6 @@ def from_range(
         raise CreativityError(f'images do not lie in range={(black, white)}, or hold NaN: they go '
                               f'from {low:.4g} to {high:.4g}; range=None takes any values')
     return v.clamp(-1, 1).float()
-
-# %% ../../nbs/library/data/own.ipynb #c5d66064
-def _black_and_white(
-    range: Any, # as a user gave it
-) -> tuple[float, float]: # black, white
-    "Two numbers that rise."
-    try: black, white = (float(v) for v in range)
-    except (TypeError, ValueError): black = white = np.nan
-    if not (np.isfinite([black, white]).all() and black < white):
-        raise CreativityError(f'range={range!r}: give (black, white), as in range=(0, 1), or None')
-    whole = black.is_integer() and white.is_integer()
-    return (int(black), int(white)) if whole else (black, white)
 
 # %% ../../nbs/library/data/own.ipynb #32550b7d
 def _check_numbers(
@@ -454,6 +445,8 @@ def find_arrays(
 ) -> Arrays:
     "Images and labels of an array or a file; nothing is converted yet."
     name, class_names = 'images', None
+    if key is not None and not isinstance(source, str|Path):
+        raise CreativityError('key= chooses an array of a file: these images are in memory')
     if isinstance(source, str|Path):
         arrays, name = read_arrays(source), Path(source).stem
         labels = labels if labels is not None else arrays.get('labels', arrays.get('y'))
@@ -464,8 +457,9 @@ def find_arrays(
             there = ', '.join(rest) or 'nothing'
             raise CreativityError(f'{source} holds {there}: choose with key=')
         source, said = arrays[key], arrays.get('range')
-        if range == 'bytes' and said is not None and source.dtype not in (np.uint8, torch.uint8):
-            range = _black_and_white(np.asarray(said).ravel())
+        stated = not isinstance(range, str) or said is None
+        if not stated and source.dtype not in (np.uint8, torch.uint8):
+            range = black_and_white(np.asarray(said).ravel())
     if not isinstance(source, Tensor):
         try: source = np.asarray(source)
         except (TypeError, ValueError) as e:

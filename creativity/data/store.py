@@ -29,6 +29,7 @@ class Store:
     shape: tuple # (N,C,H,W)
     class_slices: dict[int, slice] # class -> its rows, in order; empty: no labels
     class_names: list[str]|None = None # by label
+    files: Sequence[str]|None = None # the file of each image number, where it is known
     device = torch.device('cpu') # where `read` puts images
 
     def read(self, first: int, end: int) -> Tensor:
@@ -42,6 +43,11 @@ class Store:
     def positions(self, numbers: Tensor) -> Tensor:
         "The rows of these image numbers."
         return numbers
+
+    def files_of(self, numbers: Tensor) -> list[str]|None:
+        "The files that the images of these numbers [n] are from; None where nobody knows."
+        files = self.files
+        return None if files is None else [files[i] for i in numbers.tolist()]
 
     def __len__(self): return self.shape[0]
 
@@ -152,6 +158,7 @@ class TensorStore(Store):
         labels: Tensor|None = None, # [N] int64 their classes
         class_names: list[str]|None = None, # by label
         most: int|None = None, # images in a slice; by default a class is one slice
+        files: Sequence[str]|None = None, # where each image is from
     ):
         images = images.detach()
         images = (images if images.dtype == torch.float64 else images.float()).contiguous()
@@ -160,6 +167,7 @@ class TensorStore(Store):
         self.tensor = images if labels is None else images[self.order]
         self.class_slices = {} if labels is None else class_slices(labels.cpu()[order])
         self.shape, self.class_names, self.most = tuple(images.shape), class_names, most
+        self.files = files
 
     def read(self, first, end): return self.tensor[first:end]
 

@@ -469,11 +469,11 @@ class WeighingMachine(RivalMachine):
         return total
 
     @torch.no_grad()
-    def sources(self, x, t, label=None, k=None, pixel=None, top: int = 5) -> Sources:
+    def sources(self, x, t, label=None, k=None, pixel=None, top: int = 5, mask=None) -> Sources:
         """The images behind one pixel of an image `x` [C,H,W] or [1,C,H,W], with their weights.
 
         They stand behind it with their pixel at the same place; a weight is the mean over channels.
-        `pixel=None`: the images with their share of all pixels' belief.
+        `pixel=None`: the images with their share of all pixels' belief, or of those in `mask`.
         """
         x = torch.as_tensor(x)
         if x.ndim == 3: x = x[None]
@@ -481,15 +481,19 @@ class WeighingMachine(RivalMachine):
         if whole_number(top) is None or top < 1:
             raise CreativityError(f'top must be at least 1, got {top!r}')
         (a,), (sigma,) = self.levels(t, 1)
-        at = None if pixel is None else self._pixel(pixel)
-        parts = [(n, w.mean((1, 2)) if at is None else w[:, at[0], at[1]])
-                 for n, w, _ in self.shares(x[0], float(t), c, a, sigma, k)]
+        at, counted = None if pixel is None else self._pixel(pixel), self._counted(mask, pixel)
+        def of(w):
+            "The weights of some images, at the pixel or over those that count."
+            if at is not None: return w[:, at[0], at[1]]
+            return w.mean((1, 2)) if counted is None else w[:, counted.to(w.device)].mean(1)
+        parts = [(n, of(w)) for n, w, _ in self.shares(x[0], float(t), c, a, sigma, k)]
         numbers, w = (torch.cat(v).cpu() for v in zip(*parts, strict=True))
         w = w.double()/w.sum()
         best = w.argsort(descending=True, stable=True)[:top]
         place = None if at is None else torch.tensor([at]).expand(len(best), 2)
         n_eff = float(torch.special.entr(w).sum().exp())
-        return Sources(w[best], numbers[best], n_eff, len(w), place)
+        found, files = numbers[best], self.store.files_of(numbers[best])
+        return Sources(w[best], found, n_eff, len(w), place, files=files)
 
     def belief_of(self, x, t, label, a, sigma, mean, k):
         "The fields of one image's `Belief` [C,H,W] but the variance; its mean is known."

@@ -97,7 +97,7 @@ class SharedStore(Store):
             raise CreativityError(f'cuts must rise from 0 to {N} in {P} steps, got {list(cuts)}')
         self.shape, self.class_slices = store.shape, store.class_slices
         self.class_names = store.class_names
-        self.device = store.device
+        self.device, self.files = store.device, store.files
 
     def read(self, first, end): return self.store.read(first, end)
 

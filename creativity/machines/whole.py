@@ -41,7 +41,7 @@ class WholeMachine(Machine):
                       else (torch.tensor([i]), torch.tensor([j])))
         return Around(rows, cols, torch.arange(H) - i, torch.arange(W) - j)
 
-    def image_weights(self, x, images, k, a, sigma, log_z):
+    def image_weights(self, x, images, k, a, sigma, log_z, counted=None):
         "Each image's weights [n], those of its translations together; all pixels share them."
         logits, _, _ = self.around(0, 0, 0).candidates(x.cpu(), images, a, sigma)
         return (logits - log_z.cpu()[0, 0]).exp().sum((1, 2))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from ..data.find import load
-from ..data.images import Images, whole_labels
+from ..data.images import Images, warn_if_from_zero, whole_labels
 from ..data.store import Store, TensorStore
 from ..diffusion import CosineSchedule, Denoiser, Schedule, as_schedule, check_input
 from ..engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
@@ -65,11 +65,14 @@ def as_store(
     if isinstance(images, Store):
         if not len(images): raise CreativityError('there are no training images')
         return images
-    names = images.class_names if isinstance(images, Images) else None
-    if isinstance(images, Images): images, labels, span = images.x, images.y, images.range
+    if isinstance(images, Images):
+        d = images
+        check_images(d.x, d.range)
+        return TensorStore(d.x.to(device), d.y, d.class_names, files=d.files)
     if isinstance(images, np.ndarray): images = torch.from_numpy(images)
     check_images(images, span)
-    return TensorStore(images.to(device), None if labels is None else whole_labels(labels, len(images)), names)
+    if span == (-1, 1): warn_if_from_zero(images)
+    return TensorStore(images.to(device), None if labels is None else whole_labels(labels, len(images)))
 
 # %% ../../nbs/library/machines/windows.ipynb #05b818da
 @lru_cache(maxsize=256)
@@ -88,6 +91,7 @@ class Sources:
     seen: Tensor|None = None # [C,h,w] of one pixel: what it sees
     mean: Tensor|None = None # [C] of one pixel: its posterior mean
     corner: tuple[int, int]|None = None # of one pixel: first row and column of `seen`, from the centre
+    files: list[str]|None = None # [n] the files that the images are from, where they are known
 
     def __repr__(self):
         what = 'windows behind a pixel' if self.place is not None else 'images behind all pixels'
@@ -520,18 +524,19 @@ class Machine(Denoiser):
         "The posterior variance [C,H,W] for one query."
         raise NotImplementedError
 
-    def sources(self, x, t, label=None, k=None, pixel: tuple[int, int]|None = None, top: int = 5) -> Sources:
+    def sources(self, x, t, label=None, k=None, pixel: tuple[int, int]|None = None, top: int = 5,
+                mask: Tensor|None = None) -> Sources:
         """The windows behind one pixel of an image `x` [C,H,W] or [1,C,H,W], with their weights; exact, float64.
 
-        `pixel=None`: the images, each with its share of all pixels' belief.
+        `pixel=None`: the images, each with its share of all pixels' belief, or of those in `mask` [H,W], bool.
         """
         x = torch.as_tensor(x)
         if x.ndim == 3: x = x[None]
         x, t, (c,) = self.query(x, t, label) if x.ndim == 4 and len(x) == 1 else self._one_image(x)
         if whole_number(top) is None or top < 1: raise CreativityError(f'top must be at least 1, got {top!r}')
         (a,), (sigma,) = self.levels(t, 1)
-        width = self.width(float(t), k)
-        if pixel is None: return self._image_shares(exact(x), c, width, a, sigma, top)
+        width, counted = self.width(float(t), k), self._counted(mask, pixel)
+        if pixel is None: return self._sources_of_all(exact(x), c, width, a, sigma, top, counted)
         return self._behind(x[0].cpu().double(), c, self.around(width, *self._pixel(pixel)), pixel, a, sigma, top)
 
     def _one_image(self, x):
@@ -543,6 +548,16 @@ class Machine(Denoiser):
         H, W = self.shape[1:]
         if len(found) != 2 or None in found or not (0 <= found[0] < H and 0 <= found[1] < W):
             raise CreativityError(f'there is no pixel {pixel!r} in an image of {H}×{W}: pixel=(row, column)')
+        return found
+
+    def _counted(self, mask, pixel):
+        "The pixels that count, as a bool tensor [H,W], or None: all."
+        if mask is None: return None
+        if pixel is not None: raise CreativityError('mask= says which of all pixels count: leave pixel= out')
+        found = torch.as_tensor(mask)
+        if found.dtype != torch.bool or found.shape != self.shape[1:] or not found.any():
+            want = f'a bool tensor {list(self.shape[1:])} with a pixel in it'
+            raise CreativityError(f'mask must be {want}, got {found.dtype} {list(found.shape)}')
         return found
 
     def around(self, k: int, i: int, j: int) -> Around:
@@ -565,25 +580,32 @@ class Machine(Denoiser):
         count = (rows.stop - rows.start)*len(around.rows)*len(around.cols)
         logit, image, place, window = best.merge(self.store)
         return Sources((logit - p.top[0, 0]).exp()/p.z[0, 0], image, float((log_z - p.sum_wlogw/p.z).exp()), count,
-                       place, window, seen, (p.num/p.z)[:, 0, 0], (int(around.dr[0]), int(around.dc[0])))
+                       place, window, seen, (p.num/p.z)[:, 0, 0], (int(around.dr[0]), int(around.dc[0])),
+                       self.store.files_of(image))
 
-    def _image_shares(self, x, label, k, a, sigma, top):
-        "The `Sources` of all pixels: two passes, the second with known normalisers."
+    def _sources_of_all(self, x, label, k, a, sigma, top, counted):
+        "The `Sources` of all pixels, or of those that are counted."
         p, = self.class_sums(x, label, k, [a], [sigma], False)
-        shares, numbers = [], []
-        for images, mine in self.store.slices(label, (self.max_bytes or 2**28)//4):
-            for part in images.to(x.device).split(256):
-                shares.append(self.image_weights(x[0], part.double(), k, a, sigma, p.top + p.z.log()))
-            numbers.append(mine)
-        rows = self.store.rows(label)
-        w, n = torch.zeros(len(self.store), dtype=torch.float64), torch.arange(len(self.store))
-        if shares: w[torch.cat(numbers).cpu()] = torch.cat(shares).cpu()
-        w = self.store.gather(w).sum(0)
+        w, rows = self.image_shares(x[0], Found(p, label, k), a, sigma, counted), self.store.rows(label)
         order = w.argsort(descending=True, stable=True)[:min(top, rows.stop - rows.start)]
-        return Sources(w[order], n[order], float(torch.special.entr(w).sum().exp()), rows.stop - rows.start)
+        n_eff = float(torch.special.entr(w).sum().exp())
+        return Sources(w[order], order, n_eff, rows.stop - rows.start, files=self.store.files_of(order))
 
-    def image_weights(self, x, images, k, a, sigma, log_z):
-        "Mean over the pixels of each image's weights [n], given the logs of all weights' sums."
+    def image_shares(self, x, found: Found, a: float, sigma: float, counted: Tensor|None = None) -> Tensor:
+        """Every image's share [N] in the belief about `x` [C,H,W], of which the sums are found: of the pixels
+        `counted` [H,W], None: of all. One more pass, with known normalisers; float64, on the CPU."""
+        p, shares, numbers = found.sums, [], []
+        for images, mine in self.store.slices(found.label, (self.max_bytes or 2**28)//4):
+            for part in images.to(x.device).split(256):
+                log_z = p.top + p.z.log()
+                shares.append(self.image_weights(x, part.double(), found.k, a, sigma, log_z, counted))
+            numbers.append(mine)
+        w = torch.zeros(len(self.store), dtype=torch.float64)
+        if shares: w[torch.cat(numbers).cpu()] = torch.cat(shares).cpu()
+        return self.store.gather(w).sum(0)
+
+    def image_weights(self, x, images, k, a, sigma, log_z, counted=None):
+        "Mean over the pixels, or the counted ones, of each image's weights [n], given the logs of all weights' sums."
         raise CreativityError(f'{type(self).__name__} has no sources: ask IS, ES, LS, ELS or bbELS')
 
     def read(self, found: Found) -> dict[str, Tensor]:
@@ -621,12 +643,13 @@ class WindowMachine(Machine):
         (rows, dr), (cols, dc) = found
         return Around(rows, cols, dr, dc)
 
-    def image_weights(self, x, images, k, a, sigma, log_z):
-        "Mean over the pixels of each image's weights [n], by the engine's second pass."
+    def image_weights(self, x, images, k, a, sigma, log_z, counted=None):
+        "Mean over the pixels, or the counted ones, of each image's weights [n], by the engine's second pass."
         one, number = torch.ones_like(log_z), torch.zeros(2, *log_z.shape, dtype=torch.int64, device=x.device)
         sums = SoftmaxSums(log_z, one, torch.zeros_like(x), one, one, number)
         backend = self.backend if self.backend == 'torch' else None
-        known = Known(x, a, sigma, sums, one/log_z.numel(), False)
+        counts = one if counted is None else counted.to(one)
+        known = Known(x, a, sigma, sums, counts/counts.sum(), False)
         return second(known, images, self.plan(k), False, self.max_bytes, backend).shares
 
     def known(self, x, found, a, sigma, factor, centred):

@@ -6,6 +6,7 @@
 __all__ = ['Calibration', 'calibrate']
 
 # %% ../../nbs/library/measure/calibrate.ipynb #4bef0692
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from ..machines.whole import WholeMachine
 from ..machines.windows import Machine
 from creativity.measure.pair import (
     check_labels,
+    check_steps,
     check_together,
     fingerprint,
     look_at,
@@ -55,7 +57,11 @@ def _candidates(machine, widths):
     if not isinstance(machine, Machine) or isinstance(machine, WholeMachine):
         got = type(machine).__name__
         raise CreativityError(f'machine must have windows (LS, ELS or bbELS), got {got}')
-    found = sorted({machine.check_width(k) for k in widths})
+    try: asked = list(widths)
+    except TypeError:
+        raise CreativityError('widths must be odd window widths, such as range(3, 18, 2), '
+                              f'got {widths!r}') from None
+    found = sorted({machine.check_width(k) for k in asked})
     if not found:
         raise CreativityError('widths is empty: give odd window widths, such as range(3, 18, 2)')
     return found
@@ -138,7 +144,7 @@ def calibration(
     "Compare the noise predictions of a network and of a machine at all widths, along its flow."
     candidates, both = _candidates(machine, widths), dict(network=network, machine=machine)
     shape = check_together(both)
-    if steps < 1: raise CreativityError(f'steps must be at least 1, got {steps}')
+    check_steps(steps)
     own = isinstance(seeds, Tensor)
     ids = list(range(len(seeds))) if isinstance(seeds, Tensor) else seed_ids(seeds)
     if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
@@ -163,25 +169,7 @@ def _crc_of(x):
     "A checksum of noise that a user gave."
     return zlib.crc32(x.detach().cpu().contiguous().numpy().tobytes())
 
-# %% ../../nbs/library/measure/calibrate.ipynb #863a13e2
-def calibrate(
-    network: Denoiser, # whose flow it is: a network, or a machine
-    machine: Machine, # LS, ELS or bbELS, with the network's schedule and image shape
-    widths: Iterable[int] = range(3, 18, 2), # candidates, odd
-    seeds: int|Sequence[int]|Tensor = 10, # how many, seed ids, or noise [S,C,H,W]
-    steps: int = 20, # of the network's flow, and scales in the result
-    label: int|str|Sequence|Tensor|None = None, # one class, or one a seed; None: spread over all
-    out: str|Path|None = None, # folder that keeps finished seeds; a run begun there goes on
-    progress: bool = True, # show a bar
-) -> list[int]: # `steps` odd window widths, lowest noise first: what `scales=` takes
-    """The published rule for window widths.
-
-    At each step it is the width whose noise prediction is most like the network's, by cosine;
-    then the median over the seeds.
-    """
-    return calibration(network, machine, widths, seeds, steps, label, out, progress).scales
-
-# %% ../../nbs/library/measure/calibrate.ipynb #9a9a9949
+# %% ../../nbs/library/measure/calibrate.ipynb #1f95972d
 def save_calibration(
     c: Calibration, # the record
     path: str|Path, # a .json file
@@ -193,3 +181,27 @@ def save_calibration(
                   labels=c.labels, best=c.best.tolist(),
                   one_minus_cosine=[[float(f'{v:.4g}') for v in row] for row in lost])
     return write_json(path, record, indent=None)
+
+# %% ../../nbs/library/measure/calibrate.ipynb #863a13e2
+def calibrate(
+    network: Denoiser, # whose flow it is: a network, or a machine
+    machine: Machine, # LS, ELS or bbELS, with the network's schedule and image shape
+    widths: Iterable[int] = range(3, 18, 2), # candidates, odd
+    seeds: int|Sequence[int]|Tensor = 10, # how many, seed ids, or noise [S,C,H,W]
+    steps: int = 20, # of the network's flow, and scales in the result
+    label: int|str|Sequence|Tensor|None = None, # one class, or one a seed; None: spread over all
+    # folder that keeps finished seeds and NAME-scales.json; a run begun there goes on
+    out: str|Path|None = None,
+    progress: bool = True, # show a bar
+) -> list[int]: # `steps` odd window widths, lowest noise first: what `scales=` takes
+    """The published rule for window widths.
+
+    At each step it is the width whose noise prediction is most like the network's, by cosine;
+    then the median over the seeds. With `out=`, what `creativity calibrate` writes is there, too:
+    `scales='OUT/NAME-scales.json'` reads it, NAME being the network's.
+    """
+    found = calibration(network, machine, widths, seeds, steps, label, out, progress)
+    if out is not None:
+        name = re.sub(r'[^\w.-]+', '-', str(found.facts['network']))
+        save_calibration(found, Path(out)/f'{name}-scales.json')
+    return found.scales

@@ -32,6 +32,7 @@ from .onestep import OneStep, one_step, step_times
 from creativity.measure.pair import (
     as_named,
     check_labels,
+    check_steps,
     check_together,
     fingerprint,
     look_at,
@@ -180,13 +181,12 @@ def _each_steps(network, machines, steps, network_steps):
     "How many steps each denoiser takes: {name: steps}, 'network' first."
     each = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(machines, steps)
     if network_steps is None:
-        network_steps = max(each.values(), default=20) if isinstance(network, Machine) else 150
+        most = max(map(check_steps, each.values()), default=20)
+        network_steps = most if isinstance(network, Machine) else 150
     out = {'network': network_steps} | each
     if wrong := set(out) ^ {'network', *machines}:
         raise CreativityError(f'steps must name every machine and no other: {min(wrong)!r}')
-    least = min(out.values())
-    if least < 1: raise CreativityError(f'steps must be at least 1, got {least}')
-    return out
+    return {n: check_steps(v) for n, v in out.items()}
 
 # %% ../../nbs/library/measure/compare.ipynb #29f05882
 def compare(
@@ -210,10 +210,16 @@ def compare(
     noise level; `seeds` are then images. What cannot be compared is refused in one line before
     long work.
     """
-    if protocol not in ('end-to-end', 'one-step'):
+    if not isinstance(protocol, str) or protocol not in ('end-to-end', 'one-step'):
         raise CreativityError(f"protocol must be 'end-to-end' or 'one-step', got {protocol!r}")
     if (images is None) == (protocol == 'one-step'):
         raise CreativityError("images= are for protocol='one-step', which needs them")
+    if null_data is not None and not nulls:
+        raise CreativityError('null_data= is for nulls=True: they are the training images of one')
+    if images is None and times is not step_times:
+        raise CreativityError("times= are for protocol='one-step': sampling has steps=")
+    if images is not None and (steps != 20 or network_steps is not None):
+        raise CreativityError("steps= are for protocol='end-to-end': one step has times=")
     if images is not None:
         return one_step(network, machines, images, times, seeds, label, out, progress, nulls,
                         null_data)

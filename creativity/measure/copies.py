@@ -161,6 +161,7 @@ class Copies:
     part_null: np.ndarray # [P] of P of the held-out images
     nearest: Whole # to the training images
     level: float = .01 # rate of false alarms that is allowed, for each of the two
+    files: list[str]|None = None # [N] the file of each nearest training image, where it is known
 
     def rate(self, null: np.ndarray) -> float:
         "The level that so many held-out images can tell: at least 1/(M+1)."
@@ -193,7 +194,8 @@ class Copies:
         "What is to be said of an image, and how often it is wrong; one line."
         kind, p, q = self.kinds[i], self.p_whole[i], self.p_part[i]
         if kind == 'copy':
-            return (f'a copy of training image {int(self.nearest.image[i])}{self._view(i)}: '
+            file = f' ({self.files[i]})' if self.files else ''
+            return (f'a copy of training image {int(self.nearest.image[i])}{file}{self._view(i)}: '
                     f'at most {p:.1%} of new images are as near to one')
         if kind == 'parts':
             return ('has parts of training images: '
@@ -278,7 +280,8 @@ def copies(
     about = [torch.from_numpy(mine[k]) for k in ('distance', 'image', 'mirrored', 'moved')]
     nearest = Whole(*about)
     nearest = nearest._replace(mirrored=nearest.mirrored.bool())
-    return Copies(mine['whole'], null['whole'], mine['part'], null['part'], nearest, level)
+    files = store.files_of(nearest.image)
+    return Copies(mine['whole'], null['whole'], mine['part'], null['part'], nearest, level, files)
 
 def _in_groups(run, search, x, parts, first, bar, group=16):
     "The numbers of all images, read from the run or made, a few images at a time."

@@ -162,6 +162,9 @@ def null_flows(
     nulls['network, other seed'] = replace(network, other_seed=True)
     inside = {n: machine_inside(f.denoiser) for n, f in flows.items() if n != 'network'}
     machines = [(n, m) for n, m in inside.items() if m is not None]
+    if null_data is not None and not machines:
+        raise CreativityError('null_data= are the training images of one more machine: '
+                              'none of those compared is one')
     for name, machine in machines[:1]:
         flow = flows[name]
         nulls['Wiener'] = Flow(wiener_of(machine), flow.steps)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..diffusion import Denoiser, Schedule, class_number, seed_labels, seed_noise
 from ..errors import CreativityError
+from ..machines.widths import whole_number
 from ..machines.windows import Machine
-from ..networks.wrap import check_denoiser, check_label
+from ..networks.wrap import Along, check_denoiser, check_label
 
 # %% ../../nbs/library/measure/pair.ipynb #05c27334
 def probe(
@@ -87,6 +88,7 @@ def fingerprint(
     elif size:
         asked = _known_class(denoiser) if label is None else label
         facts |= dict(probe=probe(denoiser, size, asked))
+    if isinstance(denoiser, Along): facts |= dict(of=fingerprint(denoiser.denoiser, size, label))
     net = getattr(denoiser, 'net', getattr(denoiser, 'f', None))
     if isinstance(net, nn.Module):
         name = getattr(denoiser, 'card', {}).get('name')
@@ -146,8 +148,18 @@ def check_together(
                                   f'the {first} {tuple(shape)}')
         if not _same_schedule(d.schedule, truth.schedule):
             raise CreativityError(f'{name} has the schedule {d.schedule}, the {first} '
-                                  f'{truth.schedule}: make it with schedule={first}.schedule')
+                                  f'{truth.schedule}: along({name}, {first}.schedule) asks it '
+                                  'at the same noise levels')
     return tuple(shape)
+
+# %% ../../nbs/library/measure/pair.ipynb #0788fca6
+def check_steps(
+    steps: Any, # as a user gave them
+) -> int: # plain
+    "How many steps a flow takes: a whole number from 1 to a million."
+    found = whole_number(steps)
+    if found is not None and 1 <= found <= 10**6: return found
+    raise CreativityError(f'steps must be a whole number, at least 1, got {steps!r}')
 
 # %% ../../nbs/library/measure/pair.ipynb #ad45066e
 def check_labels(

@@ -7,6 +7,7 @@ __all__ = ['nearest_windows', 'consistency', 'foreground', 'project', 'patches',
            'nearest_image', 'explain', 'FlowSources']
 
 # %% ../../nbs/library/measure/provenance.ipynb #b7e7bf81
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ..engine.plan import Plan, box_sum, ls_rule, pad
 from ..engine.stream import nearest
 from ..files import write_all
 from ..machines.whole import ISMachine
+from ..machines.widths import whole_number
 from ..machines.windows import Machine, cached_plan, pixel_grid
 
 # %% ../../nbs/library/measure/provenance.ipynb #3755ae51
@@ -352,12 +354,18 @@ class Explanation:
     def __str__(self):
         f = self.facts
         return (f'{f["sources"]} sources, {f["patches"]} patches; nearest training image '
-                f'{f["nearest_image"]} at {f["nearest_image_distance"]:.3f}\n'
+                f'{_with_file(f)} at {f["nearest_image_distance"]:.3f}\n'
                 f'{f["consistent_foreground"]:.0%} of the foreground consistent '
                 'to half a grey level, '
                 f'{f["consistent_with_noise"]:.0%} with noise of {f["noise"]:.3f}\n{self.verdict}')
 
     __repr__ = __str__
+
+# %% ../../nbs/library/measure/provenance.ipynb #2b126b72
+def _with_file(facts):
+    "The number of the nearest training image, and its file where it is known."
+    file = facts.get('nearest_file')
+    return f'{facts["nearest_image"]} ({file})' if file else str(facts['nearest_image'])
 
 # %% ../../nbs/library/measure/provenance.ipynb #5f1de0a6
 def _nearest_image_stored(x, store, label, skip=None):
@@ -485,7 +493,7 @@ def verdict(
     another. A mosaic has windows that are nearer to the training windows than those of any control.
     Either is wrong for an image of the same kind with a chance of at most 1 in n + 1 (n controls).
     """
-    d, i = facts['nearest_image_distance'], facts['nearest_image']
+    d, i = facts['nearest_image_distance'], _with_file(facts)
     near = among.quantile(.05).item() if len(among) else 0
     if d < near/2:
         return (f'a copy of training image {i}: at {d:.3f}, where one in twenty of them '
@@ -510,6 +518,12 @@ def explain(
     progress: bool = False, # show a bar, if it takes longer than two seconds
 ) -> Explanation: # provenance, consistency, novelty, and a verdict
     "Where an image comes from, in the eyes of a machine; refused if it does not fit it."
+    if not isinstance(machine, Machine):
+        raise CreativityError(f'machine must be IS, LS, ELS or bbELS, got {type(machine).__name__}')
+    if (whole_number(null) or 0) < 0 or whole_number(null) is None:
+        raise CreativityError(f'null must be a whole number of training images, got {null!r}')
+    if noise is not None and not (isinstance(noise, int|float) and noise >= 0):
+        raise CreativityError(f'noise must be a number, at least 0, got {noise!r}')
     if not isinstance(image, Tensor) or image.shape != machine.shape:
         got = list(getattr(image, 'shape', []))
         raise CreativityError(f'image must be a tensor of shape {list(machine.shape)}, got {got}')
@@ -523,6 +537,10 @@ def explain(
                  **image_facts(found, patch, noise), nearest_image=int(nearest[0]),
                  nearest_image_distance=distance[0].item(), sources=len(ids),
                  source_pixels=dict(zip(ids[order].tolist(), counts[order].tolist(), strict=True)))
+    if store.files is not None:
+        mine, = store.files_of(nearest)
+        named = dict(zip(ids[order].tolist(), store.files_of(ids[order]), strict=True))
+        facts |= dict(nearest_file=mine, source_files=named)
     controls = null_facts(machine, label, k, null, progress)
     facts |= dict(verdict=verdict(facts, distances_among(store, label), controls), null=controls)
     return Explanation(image, found, patch, store.take(nearest)[0], facts)
@@ -546,6 +564,7 @@ def explain_figure(
     fig.colorbar(h, ax=axs[1, 2], label='| pixel − centre |', shrink=.8, extend='max')
     windows = f'{f["k"]}×{f["k"]}' if f['k'] else 'the whole image'
     told = f'{f["machine"]}, {f["training_images"]} training images, windows of {windows}'
+    if 'nearest_file' in f: told += f'; nearest: {f["nearest_file"]}'
     fig.suptitle(told, fontsize=10)
     return fig
 
@@ -569,6 +588,7 @@ class FlowSources:
     n_eff: Tensor # [T] how many images that is: exp(entropy)
     ties: Tensor # [T] share of the pixels whose candidates all want the same value
     counted: Tensor # [H,W] bool: the pixels that count
+    files: Sequence[str]|None = None # [N] the file of each image, where it is known
 
     @property
     def mean(self) -> Tensor:
@@ -582,29 +602,21 @@ class FlowSources:
 
     def __repr__(self):
         first, last = self.n_eff[0].item(), self.n_eff[-1].item()
-        told = ', '.join(f'{i} ({v:.1%})' for i, v in self.top(3))
+        named = {i: f', {self.files[i]}' if self.files else '' for i, _ in self.top(3)}
+        told = ', '.join(f'{i} ({v:.1%}{named[i]})' for i, v in self.top(3))
         return (f'FlowSources(N_eff {first:.3g} at t = {self.times[0]:g}, {last:.3g} at '
                 f't = {self.times[-1]:g}; most: {told}; ties {self.ties[-1].item():.0%})')
 
-# %% ../../nbs/library/measure/provenance.ipynb #bc527b57
+# %% ../../nbs/library/measure/provenance.ipynb #ad60bf0b
 def _flow_step(machine, x, t, label, counted):
     "The share of every image [N] in one belief, and of the pixels that are ties."
-    x, time, (c,) = machine.query(x.double(), t, label)
+    found, = machine.query_sums(x.double(), t, label, None, True)
+    x, time, _ = machine.query(x.double(), t, label)
     (a,), (sigma,) = machine.levels(time, 1)
-    k, store = machine.width(float(t), None), machine.store
-    p, = machine.class_sums(x, c, k, [a], [sigma], False)
-    log_z = p.top + p.z.log()
-    # a pixel that does not count gets a normaliser that leaves nothing of its weights
-    if log_z.numel() > 1: log_z = torch.where(counted, log_z, 1e9)
-    share = torch.zeros(len(store), dtype=torch.float64)
-    for images, numbers in store.slices(c, (machine.max_bytes or 2**28)//4):
-        for part, of in zip(images.split(256), numbers.split(256), strict=True):
-            part = part.to(machine.device).double()
-            share[of.cpu()] = machine.image_weights(x[0], part, k, a, sigma, log_z).cpu()
-    share = store.gather(share).sum(0)
-    b = machine.belief(x, t, c)
-    tied = (b.variance[0].amax(0).sqrt() < 1/255) & (b.n_eff[0] > 2)
-    return share/share.sum(), (tied & counted).sum()/counted.sum()
+    share = machine.image_shares(x[0], found, a, sigma, counted)
+    spread = machine.variance_of(x, t, label, [found])[0].amax(0).sqrt()
+    tied = (spread < 1/255) & (machine.read(found)['n_eff'] > 2)
+    return share, (tied & counted).sum()/counted.sum()
 
 @torch.no_grad()
 def flow_sources(
@@ -624,4 +636,5 @@ def flow_sources(
     found = [_flow_step(machine, s.x, s.t, label, counted) for s in bar]
     share, ties = torch.stack([f[0] for f in found]), torch.stack([f[1] for f in found])
     n_eff = torch.special.entr(share).sum(1).exp()
-    return FlowSources(end.x[0], [s.t for s in states], share, n_eff, ties, counted.cpu())
+    times, files = [s.t for s in states], machine.store.files
+    return FlowSources(end.x[0], times, share, n_eff, ties, counted.cpu(), files)

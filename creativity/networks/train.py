@@ -497,6 +497,8 @@ def train_command(
     full = data in SETS and not how.get('subset')
     words = [f'creativity train --data {shlex.quote(data)}', full and '--full',
              how.get('size') and f'--size {how["size"]}', how.get('n') and f'--n {how["n"]}',
+             how.get('range') and f'--range {how["range"]}',
+             how.get('skip') and '--skip-unreadable',
              f'--arch {state["arch"]} --preset {preset}',
              not state['args']['classes'] and '--unconditional', first and f'--begin {first}', '{}',
              f'--batch {r["batch"]} --lr {r["lr"]} --ema {r["ema"]} --seed {r["seed"]}',
@@ -559,6 +561,8 @@ class Setup:
     size: int|Sequence[int]|None = None # of the images; None: 32 for sets and files
     device: str = 'cpu' # where to train
     name: str|None = None # of the network, None: '<data>-<arch>'
+    range: Any = 'bytes' # of arrays in a file: (black, white), or None, as for `load`
+    skip: bool = False # leave out image files that cannot be read right
 
 # %% ../../nbs/library/networks/train.ipynb #1574db36
 def training_images(
@@ -566,13 +570,16 @@ def training_images(
     n: int|None = None, # how many, the classes taken in turn; None: all
     size: int|Sequence[int]|None = None, # side, or (height, width); None: 32 for sets and files
     full: bool = False, # a named set: all its images; False: the subset in the package
+    range: Any = 'bytes', # of arrays in a file, as for `load`
+    skip: bool = False, # leave out image files that cannot be read right
 ) -> Images:
     """The images that a network is trained on; an error of one line if they are not there.
 
     A set of one's own in the cache, of which the package has no subset, is always whole."""
-    if isinstance(data, Images): return _in_memory(load(data, n=n, size=size))
+    how = dict(n=n, size=size, range=range, skip=skip)
+    if isinstance(data, Images): return _in_memory(load(data, **how))
     whole = full or (set_name(str(data)) not in SETS and not Path(data).exists())
-    try: d = load(data, n=n, size=size, full=whole)
+    try: d = load(data, full=whole, **how)
     except FileNotFoundError as e:
         if set_name(str(data)) in SETS: raise
         raise FileNotFoundError(f'no folder or file {str(data)!r} is here, and {e}') from None
@@ -583,7 +590,7 @@ def _in_memory(
     d: Images|Dictionary, # images, wherever they lie
 ) -> Images:
     "Images that training can draw from."
-    return d if isinstance(d, Images) else Images(d.x, d.y, d.name, d.class_names)
+    return d if isinstance(d, Images) else Images(d.x, d.y, d.name, d.class_names, files=d.files)
 
 # %% ../../nbs/library/networks/train.ipynb #d78b2f48
 def hold_out(
@@ -620,7 +627,7 @@ def training_sets(
 ) -> tuple[Images, Images]: # for training, held out
     "Training and held-out images on the device."
     named = not isinstance(data, Images) and not is_own(data)
-    data = training_images(data, setup.n, setup.size, full)
+    data = training_images(data, setup.n, setup.size, full, setup.range, setup.skip)
     if held_out is None and named:
         whole = full or data.name not in SETS
         size = 32 if setup.size is None else setup.size
@@ -669,6 +676,9 @@ def how_told(
     told: dict[str, Any] = dict(data=name, subset=not full and name in SETS, python=python)
     told['device'] = None if setup.device == 'cpu' else setup.device
     if setup.n: told['n'] = setup.n
+    if setup.skip: told['skip'] = True
+    if setup.range is None: told['range'] = 'none'
+    elif setup.range != 'bytes': told['range'] = ','.join(f'{v:g}' for v in setup.range)
     size = setup.size
     if size: told['size'] = str(size) if isinstance(size, int) else 'x'.join(map(str, size))
     return told

@@ -96,9 +96,11 @@ def row_images(
     data: str|Path|None = None, # a set's name, a folder or zip file; None: the row's set
     n: int|None = None, # how many images, the classes taken in turn; None: all
     full: bool = False, # the full set instead of the subset in the package
+    range: Any = 'bytes', # of arrays in a file, as for `load`
+    skip: bool = False, # leave out image files that cannot be read right
 ) -> Images|Dictionary: # the machines' training images
     "The images of a row."
-    return load(data or split_row(row)[0], n=n, full=full)
+    return load(data or split_row(row)[0], n=n, full=full, range=range, skip=skip)
 
 # %% ../../nbs/studies/table.ipynb #33129099
 def row_scales(
@@ -157,6 +159,8 @@ class RowJob:
     full: bool = False # the full set instead of the subset in the package
     steps: int = 20 # of the machines
     network_steps: int = 150 # of the network
+    range: Any = 'bytes' # of arrays in a file, as for `load`
+    skip: bool = False # leave out image files that cannot be read right
 
     def command(self, seeds: Sequence[int]) -> str:
         "The command that measures the row again, from seeds that follow each other."
@@ -165,6 +169,9 @@ class RowJob:
         if self.data: words.append(f'--data {Path(self.data).name}')
         if self.n: words.append(f'--n {self.n}')
         if self.full: words.append('--full')
+        if self.range is None: words.append('--range none')
+        elif self.range != 'bytes': words.append('--range {:g},{:g}'.format(*self.range))
+        if self.skip: words.append('--skip-unreadable')
         if min(seeds): words.append(f'--seed {min(seeds)}')
         words += [f'--seeds {len(seeds)}', f'--steps {self.steps}']
         return ' '.join([*words, f'--network-steps {self.network_steps}'])
@@ -228,7 +235,7 @@ def measure(
 ) -> dict: # the record of the row, ready for JSON
     "Measure one row from weights and images."
     net, (scales, _) = row_network(job.row, job.network), row_scales(job.row, job.network)
-    d = row_images(job.row, job.data, job.n, job.full)
+    d = row_images(job.row, job.data, job.n, job.full, job.range, job.skip)
     machines = row_machines(net, d, scales)
     how = job.facts(net, d, machines)
     ids = row_seeds(job, seeds) if seeds is None or isinstance(seeds, int) else seeds
