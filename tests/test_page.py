@@ -122,8 +122,9 @@ def small():
 
 
 def for_the_card():
-    "What the graphics card is compared with: the beliefs above, and those of small real images."
+    "What the graphics card is compared with: most of the beliefs above, and those of small real images."
     found = beliefs()
+    for q in found['queries']: q['cases'] = [c for c in q['cases'] if c['k'] not in (1, 5) or c['machine'] == 'is']
     for name, images, cases in small():
         found['data'][name] = dict(shape=list(images.shape), images=plain(images))
         found['queries'] += cases

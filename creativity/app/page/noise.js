@@ -21,6 +21,7 @@ const hints = {
 
 // Paint around a row and a column; a stroke changes each pixel once.
 function paint(row, column) {
+  if (!state.set) return
   const { C, H, W } = state.set, P = H * W
   touched ??= new Set()
   const fresh = brush ? null : seedNoise(state.seed + 1000003, C * P)

@@ -61,9 +61,12 @@ export function chooseClass(index) {
   chooseSeed(state.seed)
 }
 
+// What is chosen before the images are there holds when they come.
 export function chooseSeed(seed) {
+  state.seed = seed
+  if (!state.set) return
   const { C, H, W } = state.set
-  Object.assign(state, { seed, noise: Float64Array.from(seedNoise(seed, C * H * W)), painted: false })
+  Object.assign(state, { noise: Float64Array.from(seedNoise(seed, C * H * W)), painted: false })
   tell('seed')
   startFlow()
 }
@@ -71,7 +74,7 @@ export function chooseSeed(seed) {
 export function chooseMachine(machine) {
   Object.assign(state, { machine, width: null })
   tell('machine')
-  startFlow()
+  if (state.set) startFlow()
 }
 
 // Steps of a flow from the noise, asked of the pool; ends quietly when its work is dropped.
