@@ -148,6 +148,8 @@ def test_receptive_field_of_a_known_network(k):
     assert r.width == k
     assert r.widths == [k, k]
     assert abs(r.map.sum().item() - (1 - 1/k**2)) < 1e-5
+    with torch.no_grad(): again = receptive_field(f, .5, load('mnist', n=2, size=16).x)
+    torch.testing.assert_close(again.maps, r.maps, atol=0, rtol=0)
 
 
 def test_receptive_field_without_images_and_its_errors():

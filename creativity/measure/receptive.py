@@ -93,11 +93,13 @@ def receptive_field(
     noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
     x = add_noise(images, noise, t, network.schedule).requires_grad_()
     H, W = x.shape[2:]
-    with torch.enable_grad(): out = network.noise(x, t, label)[:, :, H//2, W//2]
-    if not out.requires_grad:
+    with torch.enable_grad():
+        centre = network.noise(x, t, label)[:, :, H//2, W//2].sum(0)
+        channels = centre.unbind()
+    if not centre.requires_grad:
         kind = type(network).__name__
         raise CreativityError(f'no gradient flows through {kind}: is it run without gradients?')
-    grads = [torch.autograd.grad(v.sum(), x, retain_graph=True)[0] for v in out.unbind(1)]
+    grads = [torch.autograd.grad(v, x, retain_graph=True)[0] for v in channels]
     maps = torch.stack([g.abs().sum(1) for g in grads]).mean(0)
     if not torch.isfinite(maps).all():
         raise CreativityError('the derivatives of the network hold NaN or Inf')
