@@ -12,15 +12,19 @@ _ROOMS = {
     'data.own': ['load_arrays', 'load_folder'],
     'diffusion': ['CosineSchedule', 'Denoiser', 'EDMSchedule', 'FlowSchedule', 'LinearSchedule', 'Schedule', 'sample', 'samples'],
     'errors': ['CreativityError'],
+    'machines.conditional': ['Conditional'],
+    'machines.mix': ['Guided'],
     'machines.rivals': [
         'GoldenMachine', 'LocalWienerMachine', 'PCAMachine', 'PSPCMachine', 'SmoothedMachine', 'WienerMachine',
     ],
+    'machines.sampled': ['Sampled'],
     'machines.whole': ['ESMachine', 'ISMachine'],
     'machines.widths': ['calibrated_scales', 'published_scales'],
     'machines.windows': ['BBELSMachine', 'ELSMachine', 'LSMachine', 'Machine'],
     'measure.audit': ['audit'],
     'measure.calibrate': ['calibrate'],
     'measure.compare': ['compare'],
+    'measure.likelihood': ['log_likelihood'],
     'measure.provenance': ['explain'],
     'measure.receptive': ['receptive_field'],
     'networks.card': ['load_network'],
@@ -73,15 +77,19 @@ if TYPE_CHECKING:
         samples,
     )
     from creativity.errors import CreativityError
+    from creativity.machines.conditional import Conditional
+    from creativity.machines.mix import Guided
     from creativity.machines.rivals import (
         GoldenMachine, LocalWienerMachine, PCAMachine, PSPCMachine, SmoothedMachine, WienerMachine,
     )
+    from creativity.machines.sampled import Sampled
     from creativity.machines.whole import ESMachine, ISMachine
     from creativity.machines.widths import calibrated_scales, published_scales
     from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
     from creativity.measure.audit import audit
     from creativity.measure.calibrate import calibrate
     from creativity.measure.compare import compare
+    from creativity.measure.likelihood import log_likelihood
     from creativity.measure.provenance import explain
     from creativity.measure.receptive import receptive_field
     from creativity.networks.card import load_network

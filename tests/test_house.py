@@ -287,7 +287,7 @@ def test_downward_imports_are_fine(tmp_path):
 CONTRACT = """load load_folder load_arrays Images CosineSchedule LinearSchedule EDMSchedule FlowSchedule Denoiser sample samples
 ISMachine ESMachine LSMachine ELSMachine BBELSMachine WienerMachine LocalWienerMachine PCAMachine PSPCMachine SmoothedMachine
 GoldenMachine CreativityError published_scales calibrated_scales load_network from_noise from_x0 from_v from_score from_edm from_flow
-from_diffusers calibrate receptive_field compare explain audit""".split()
+from_diffusers calibrate receptive_field compare explain audit Guided Conditional Sampled log_likelihood""".split()
 
 
 def type_checking_imports():

@@ -454,10 +454,12 @@ def flash_way(
     if backend == 'flash' and not fuses:
         raise CreativityError(f'flash needs Triton and a CUDA device, got {x.device}')
     asked, fused = backend in ('flash', 'products'), fuses and backend != 'products'
+    # how tiles would lie is not cheap to find out
+    if not asked and (backend or x.device.type == 'cpu'): return None
     if asked and C > CHANNELS: raise CreativityError(f'{backend} takes up to {CHANNELS} channels, got {C}')
     fits = x.dtype == torch.float32 and C <= CHANNELS and seeds_together(plan, x, fused, max_bytes) > 0
-    if not fits or backend in ('compiled', 'torch'): return None
-    return fused if asked or (x.device.type != 'cpu' and fusing_pays(plan, C, N, B)) else None
+    if not fits: return None
+    return fused if asked or fusing_pays(plan, C, N, B) else None
 
 # %% ../../nbs/library/engine/stream.ipynb #7a8f16c4
 def run_stream(
