@@ -59,6 +59,7 @@ from creativity.engine.sweep import (
     ring_row,
     row_lengths,
     scratch_size,
+    second_whole,
     store_four,
     sum_across,
     sum_along,
@@ -674,6 +675,16 @@ class Whole:
     sigma: float # noise level
     sums: SoftmaxSums # over the whole dictionary
     translated: bool # ES?
+    compiled: bool = False # may IS take the compiled loops?
+
+    def second(self, images, g, squares):
+        "What `second_whole` adds up over some images."
+        flat = lambda v: v.double().contiguous().numpy().ravel()
+        mean, out = self.sums.num/self.sums.z, torch.zeros_like(self.x)
+        top = (self.sums.top + self.sums.z.log()).item()
+        second_whole(flat(self.x), images.contiguous().numpy().ravel(), self.a, 1/(2*self.sigma**2), top, flat(mean),
+                     flat(g), squares, out.numpy().reshape(-1))
+        return out
 
     def weights(self, images):
         "[n,1,1] or, over all translations, [n,H,W]."
@@ -686,6 +697,8 @@ class Whole:
 
     def squares(self, images):
         "The part of some images in the posterior variance [C,H,W]."
+        if self.compiled: return self.second(images, self.x, True)
+        images = images.double()
         mean, w = self.sums.num/self.sums.z, self.weights(images)
         if not self.translated:
             alive = w[:, 0, 0] > 0
@@ -700,6 +713,8 @@ class Whole:
 
     def pulled(self, images, g):
         "The part of some images in Σ c·(φ − mean) [C,H,W]."
+        if self.compiled: return self.second(images, g, False)
+        images = images.double()
         mean, w = self.sums.num/self.sums.z, self.weights(images)
         level = (g*mean).sum()
         if not self.translated:

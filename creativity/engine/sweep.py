@@ -555,3 +555,39 @@ def sweep_whole(x, images, a, factor, totals, num, best):
             totals[2] += w[i]*log_w
             totals[3] += w[i]**2
         add_images(pointer(w), those, n, M, pointer(num))
+
+# %% ../../nbs/library/engine/sweep.ipynb #8161fc3d
+@compiled
+def product_about(g, p, mean, n, beside):
+    "Σ g·(p − mean) over n numbers, in the precision of g; `beside` is room for a vector."
+    rest, s = 0., splat(0.)
+    for o in range(0, n - LANES + 1, LANES): s = s + load(g, o)*(as_in(load(p, o), g) - load(mean, o))
+    store(beside, 0, s)
+    for o in range(n - n % LANES, n): rest += g[o]*(p[o] - mean[o])
+    for i in range(LANES): rest += beside[i]
+    return rest
+
+@compiled
+def add_about(w, p, mean, n, squares, out):
+    "out += w·(p − mean), or w·(p − mean)², for n numbers."
+    weight = splat(w)
+    for o in range(0, n - LANES + 1, LANES):
+        d = as_in(load(p, o), out) - load(mean, o)
+        store(out, o, load(out, o) + (weight*d*d if squares else weight*d))
+    for o in range(n - n % LANES, n):
+        d = p[o] - mean[o]
+        out[o] += w*d*d if squares else w*d
+
+# %% ../../nbs/library/engine/sweep.ipynb #20c895a0
+@compiled
+def second_whole(x, images, a, factor, top, mean, g, squares, out):
+    """All images against one query whose belief is known, in float64. x, mean, g and out [M]; images [N,M]; a logit is −`factor` times
+    a squared distance, `top` the logarithm of all weights' sum. Adds what the squares, or the products with g, are weighed with. All flat."""
+    M, beside = len(x), np.zeros(LANES)
+    for i in range(len(images)//M):
+        p = offset(pointer(images), i*M)
+        log_w = -factor*square_distance(pointer(x), p, a, M, pointer(beside)) - top
+        if log_w < -700: continue
+        w = np.exp(log_w)
+        if not squares: w *= product_about(pointer(g), p, pointer(mean), M, pointer(beside))
+        add_about(w, p, pointer(mean), M, squares, pointer(out))

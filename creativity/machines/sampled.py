@@ -10,6 +10,7 @@ from collections.abc import Callable
 from copy import copy
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from ..diffusion import Denoiser
 from ..engine.lanes import LANES, SIDE
 from ..engine.plan import Plan, Shifts
 from ..engine.stream import needs_float64, stream
-from ..engine.sums import SoftmaxSums
 from ..errors import CreativityError
 from .rivals import short_digest
 from .windows import Machine, WindowMachine
@@ -41,8 +41,7 @@ def _cut_at(counts):
 
 def _parts_of(first, end, ends):
     "A stretch, cut at `ends`."
-    inside = [first, *(e for e in ends if first < e < end), end]
-    return list(zip(inside[:-1], inside[1:], strict=True))
+    return list(pairwise([first, *(e for e in ends if first < e < end), end]))
 
 @lru_cache(maxsize=64)
 def pieces(
@@ -52,8 +51,9 @@ def pieces(
     counts, found = plan.counts, []
     rows, cols = _cut_at(counts), _cut_at(counts.T)
     for name, (dy, dx, *box) in zip(plan.names, plan.shifts.tolist(), strict=True):
-        for top, bottom in _parts_of(*box[:2], rows):
-            for left, right in _parts_of(*box[2:], cols):
+        first, last, start, end = box
+        for top, bottom in _parts_of(first, last, rows):
+            for left, right in _parts_of(start, end, cols):
                 found.append((counts[top, left], dy, top, dx, left, bottom, right, name))
     candidates, dy, top, dx, left, bottom, right, names = np.array(sorted(found)).T
     group = np.zeros(len(found), np.int64)
@@ -144,8 +144,7 @@ class Sampled(Denoiser):
         share: float|Callable[[float], float] = .1, # of the pairs; or t -> share, as from `falling`
         seed: int = 0, # of the draws, which depend on x, too
     ):
-        if not callable(share) and not 0 < share <= 1:
-            raise CreativityError(f'share must be above 0 and at most 1, got {share}')
+        if not callable(share): self.check_share(share)
         self.machine, self.share, self.seed = machine, share, seed
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
         self.class_names = machine.class_names
@@ -154,6 +153,12 @@ class Sampled(Denoiser):
         share = self.share if callable(self.share) else f'{self.share:g}'
         return f'Sampled({self.machine!r}, share={share})'
 
+    @staticmethod
+    def check_share(share):
+        "CreativityError unless it is one."
+        if 0 < share <= 1: return
+        raise CreativityError(f'share must be above 0 and at most 1, got {share}')
+
     def plan(self, k: int) -> Any:
         "Which windows the machine compares; None for one of whole images."
         return self.machine.plan(k) if isinstance(self.machine, WindowMachine) else None
@@ -161,16 +166,17 @@ class Sampled(Denoiser):
     def draw(self, x, t, rows, plan):
         "The `Draw` of one query, by the seed and its content."
         share, N = self.share(t) if callable(self.share) else self.share, rows.stop - rows.start
-        if not 0 < share <= 1: raise CreativityError(f'share must be above 0 and at most 1, got {share}')
+        self.check_share(share)
         # a machine with a few shifts alone: both halves of the draw must have them
         several = plan is not None and len(plan.shifts) > 1
         met, parts = parts_and_met(float(share), N, 1 if several else 2)
         g = np.random.default_rng([self.seed, short_digest(x)])
         images = cut_images(torch.from_numpy(rows.start + g.permutation(N)), parts)
         if plan is None:
-            return Draw(images, (np.arange(parts) - g.integers(parts))[:, None] % parts < met, met/parts)
+            at = (np.arange(parts) - g.integers(parts)) % parts
+            return Draw(images, (at < met)[:, None], met/parts)
         found = pieces(plan)
-        meets, own = met_parts(found, met, parts, g), np.zeros(self.shape[1:])
+        meets, own = met_parts(found, met, parts, g), np.zeros(self.machine.shape[1:])
         s = Shifts(*found.shifts.T)
         for top, bottom, left, right, n in zip(*s[2:], meets.sum(0), strict=True):
             own[top:bottom, left:right] = n/parts
@@ -181,11 +187,13 @@ class Sampled(Denoiser):
         store = self.machine.store
         numbers = torch.cat([store.numbers(i, i + 1) for i in part.tolist()])
         images = store.take(numbers).to(self.device)
-        if plan is None: return self.machine.sums(x[None], images, k, [a], [sigma], False)[0]
-        some = _partial_plan(plan, pieces(plan), meets)
-        backend = self.machine.backend
-        if backend not in ('compiled', 'torch'): backend = None if x.device.type == 'cpu' else 'torch'
-        return stream(x[None], images, some, [a], [sigma], False, self.machine.max_bytes, backend, judge=False)[0]
+        query = x[None], images
+        if plan is None: return self.machine.sums(*query, k, [a], [sigma], False)[0]
+        some, way = _partial_plan(plan, pieces(plan), meets), self.machine.backend
+        # tiles of products want a whole plan
+        if way not in ('compiled', 'torch'): way = None if x.device.type == 'cpu' else 'torch'
+        room = self.machine.max_bytes
+        return stream(*query, some, [a], [sigma], False, room, way, judge=False)[0]
 
     def one(self, x, t, label, k):
         "Mean and error [C,H,W] of one query, and the share of the pairs that were looked at."

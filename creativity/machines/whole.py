@@ -46,21 +46,27 @@ class WholeMachine(Machine):
         logits, _, _ = self.around(0, 0, 0).candidates(x.cpu(), images, a, sigma)
         return (logits - log_z.cpu()[0, 0]).exp().sum((1, 2))
 
+    def known(self, x, found, a, sigma):
+        "The belief about one query, as a second pass needs it."
+        every = type(self).candidates is sums_translated
+        loops = not every and self.backend != 'torch' and x.device.type == 'cpu'
+        return Whole(x.double(), a, sigma, found.sums, every, loops)
+
     def pull_one(self, g, x, found, a, sigma):
         "By the engine, over pieces and processes; float64."
-        belief = Whole(x.double(), a, sigma, found.sums, type(self).candidates is sums_translated)
+        belief = self.known(x, found, a, sigma)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
         # as many images at a time as the products of one query take
         for images, _ in self.store.slices(found.label, (self.max_bytes or 2**28)//32):
-            total += belief.pulled(images.to(x.device).double(), g.double())
+            total += belief.pulled(images.to(x.device), g.double())
         return self.store.gather(total).sum(0)*(a/sigma**2)
 
     def variance_one(self, x, found, a, sigma):
         "By the engine, over pieces and processes; float64."
-        belief = Whole(x.double(), a, sigma, found.sums, type(self).candidates is sums_translated)
+        belief = self.known(x, found, a, sigma)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
         for images, _ in self.store.slices(found.label, (self.max_bytes or 2**28)//32):
-            total += belief.squares(images.to(x.device).double())
+            total += belief.squares(images.to(x.device))
         return self.store.gather(total).sum(0)
 
     def read(self, found):
