@@ -133,6 +133,11 @@ class Estimate(NamedTuple):
     error: Tensor # [B,C,H,W] float64: one standard deviation, estimated from disjoint halves
     share: Tensor # [B] of all pairs of a window and a training window
 
+    # tensors have no one truth value: two estimates are equal if they are the same
+    def __eq__(self, other): return self is other
+    def __ne__(self, other): return self is not other
+    def __hash__(self): return id(self)
+
 # %% ../../nbs/library/machines/sampled.ipynb #6ec94902
 class Sampled(Denoiser):
     """A machine that makes a fresh random part of its comparisons in every call.
