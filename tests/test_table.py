@@ -49,7 +49,7 @@ def measured(seeds, first=0, out=None, extend=False, **job):
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     "A row that takes a tiny network and toy images: arguments of `measured`."
-    monkeypatch.setattr(table, 'row_images', lambda row, data, n, full: D)
+    monkeypatch.setattr(table, 'row_images', lambda *args: D)
     monkeypatch.setattr(table, 'row_scales', lambda row, network: ([3, 5], 'published (toy)'))
     return dict(row='mnist-resnet', network=toy_network(tmp_path/'n.safetensors'), seeds=3, steps=2, network_steps=3)
 

@@ -500,9 +500,9 @@ def _knows_nothing(net, x0, label, times):
     "What is said of a network whose answers say nothing about noise or image, in any terms."
     x = add_noise(x0, seed_noise(range(len(x0)), x0.shape[1:]).to(x0), times[0], net.schedule)
     told = net.predict(x, times[0], label)
-    how = 'all zeros' if not told.any() else 'no relation to image or noise'
-    return ('it seems that the weights of the network were not loaded: its answers are '
-            f'{how}, whatever they are taken to predict')
+    how = 'are all zeros' if not told.any() else 'have no relation to image or noise'
+    return (f'it is worse than the mean image, and its answers {how}, whatever they are taken '
+            'to predict: were the weights of the network loaded?')
 
 # %% ../../nbs/library/networks/wrap.ipynb #b38c3557
 def _wrong_terms(net, x0, label, times, bad):
