@@ -144,7 +144,7 @@ def calibration(
     "Compare the noise predictions of a network and of a machine at all widths, along its flow."
     candidates, both = _candidates(machine, widths), dict(network=network, machine=machine)
     shape = check_together(both)
-    check_steps(steps)
+    steps = check_steps(steps)
     own = isinstance(seeds, Tensor)
     ids = list(range(len(seeds))) if isinstance(seeds, Tensor) else seed_ids(seeds)
     if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
