@@ -326,25 +326,35 @@ class Bench:
         bound = sum(bound_ns(p, shape, self.best)*p.pairs for p in plans)/each
         return compare_ways('schedule', runs, 1, **_about(images), bound_ns=bound)
 
-    def growth(self, images, photo, sizes, k=5, t=.3):
+    def growth(self, images, photo, sizes, k=5, t=.3, sides=(16, 32, 48, 64, 96, 128)):
         "Rows for bbELS against images, side, batch and threads; each against the first."
         def run(part, x):
             "What to time, and how many pairs it is."
             m = self.fast(part)
             return partial(m.denoise, x, t, k=k), m.plan(k).pairs*len(part)*len(x)
-        def resized(v, s): return F.interpolate(v, size=(s, s), mode='bilinear', antialias=True)
         x, repeats, threads = noisy(photo, t), self.repeats, sorted({1, torch.get_num_threads()})
         ways = {str(N): run(enough_images(images, N), x) for N in sizes}
         rows = compare_ways('N', ways, 1, k=k, t=t)
         ways = {}
-        for s in (16, 32, 64):
-            ways[str(s)] = run(resized(images[:160], s), noisy(resized(photo, s), t))
+        # photographs of 32×32, enlarged: what a pair costs does not depend on what they show
+        for s in sides:
+            ways[str(s)] = run(resized(images[:16], s), noisy(resized(photo, s), t))
         rows += compare_ways('side', ways, repeats, k=k, t=t)
         ways = {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}
         rows += compare_ways('B', ways, repeats, k=k, t=t)
         f, pairs = run(images[:640], x)
         ways = {str(n): (with_threads(n, f), pairs) for n in threads}
-        return rows + compare_ways('threads', ways, repeats, k=k, t=t)
+        rows += compare_ways('threads', ways, repeats, k=k, t=t)
+        ways = {str(s): self.flow(resized(images[:64], s)) for s in (32, 64)}
+        return rows + compare_ways('flow', ways, 1)
+
+    def flow(self, images):
+        "A sample of 20 steps, in windows that grow with the images: what to time, and its pairs."
+        scales = [2*(k*images.shape[-1]//64) + 1 for k in published_scales('cifar10-resnet')]
+        m = self.fast(images).with_scales(scales)
+        noise = seed_noise([0], images.shape[1:]).to(images)
+        pairs = sum(m.plan(k).pairs for k in scales)*len(images)
+        return partial(sample, m, noise, len(scales)), pairs
 
     @property
     def fast_way(self):
@@ -354,6 +364,14 @@ class Bench:
     def fast(self, images):
         "bbELS on that path."
         return self.ways('bbELS', images)[self.fast_way]
+
+# %% ../../nbs/studies/speed.ipynb #adc22512
+def resized(
+    v: Tensor, # [n,C,H,W] images
+    side: int, # pixels
+) -> Tensor: # [n,C,side,side]
+    "The same images, square and of another size."
+    return F.interpolate(v, size=(side, side), mode='bilinear', antialias=True)
 
 # %% ../../nbs/studies/speed.ipynb #195a59d4
 def noisy(
@@ -400,6 +418,8 @@ def bench(
             if data == 'cifar10': rows += b.belief(images, photo, k, t)
         rows += b.width('IS', images, photo, None, .5)
         rows += b.schedule(enough_images(images, 5000) if full else images, scales)
+    images, photo = (resized(v, 64) for v in sets['cifar10'])
+    rows += [r | dict(machine='bbELS 64') for r in b.width('bbELS', images[:64], photo, 9, .5)]
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
     processor = platform.processor() or platform.machine()
