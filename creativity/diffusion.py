@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from itertools import pairwise
 from operator import index
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -243,7 +243,8 @@ def schedule_from_dict(
     "The schedule stored in a network's card: one of this module, or a subclass that is imported."
     if not isinstance(d, dict):
         raise CreativityError(f'a schedule must be given as {{name, …}}, got {d!r}')
-    known, more = {}, [Schedule]
+    known: dict[str, type[Schedule]] = {}
+    more: list[type[Schedule]] = [Schedule]
     while more:
         more = [c for base in more for c in base.__subclasses__()]
         known |= {c.__name__: c for c in more}
@@ -545,12 +546,13 @@ def seed_ids(
     seed: int = 0, # the first, when `seeds` says how many
 ) -> list[int]: # ids
     "The seed ids that are meant: whole numbers from 0 to 2⁶³ − 1, at least one."
+    given: Any = seeds # arrays and tensors too
     try:
-        if index(seeds) > 10**7:
+        if index(given) > 10**7:
             raise CreativityError(f'seeds={seeds}: at most ten million at a time')
-        ids = list(range(seed, seed + index(seeds)))
+        ids = list(range(seed, seed + index(given)))
     except TypeError:
-        try: ids = [index(i) for i in seeds]
+        try: ids = [index(i) for i in given]
         except (TypeError, ValueError):
             raise CreativityError('seeds must be how many, or a list of whole numbers, '
                                   f'got {seeds!r}') from None
@@ -601,7 +603,7 @@ class Times(list):
         start: float = 1., # the starting noise is multiplied with it
         clean: bool|None = None, # the end is x̂₀ itself; None: if the last time is 0
     ):
-        try: super().__init__(as_time([float(t) for t in times]).tolist())
+        try: super().__init__(as_time(torch.tensor([float(t) for t in times])).tolist())
         except (TypeError, ValueError):
             raise CreativityError('times must be a falling list of numbers in [0,1], '
                                   f'got {times!r}') from None

@@ -411,7 +411,7 @@ REFUSED = {
     'odd and whole, from 1 to 19, got nan': lambda: BBELSMachine(DATA).denoise(X, .5, k=float('nan')),
     "label 'cat' is not in the data": lambda: BBELSMachine(DATA, labels=LABELS).denoise(X, .5, 'cat', k=3),
     't must be a number': lambda: BBELSMachine(DATA).denoise(X, 'late', k=3),
-    'max_bytes must be positive': lambda: BBELSMachine(DATA, max_bytes=0),
+    'max_bytes must be a whole number of bytes, at least 1': lambda: BBELSMachine(DATA, max_bytes=0),
     'within ±1e4': lambda: BBELSMachine(DATA).denoise(X*1e17, .5, k=3),
     'on meta': lambda: BBELSMachine(DATA).denoise(torch.zeros(1, 1, 10, 8, device='meta', dtype=torch.float32), .5, k=3),
 }

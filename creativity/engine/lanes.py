@@ -117,7 +117,7 @@ def load(typing, p, i):
     "The vector that starts i numbers behind p."
     vector = Vector(p.dtype)
     def build(context, b, sig, args):
-        at = _address(context, b, p, *args, LANES)
+        at = _address(context, b, p, args[0], args[1], LANES)
         out = b.load(b.bitcast(at, context.get_value_type(vector).as_pointer()))
         out.align = p.dtype.bitwidth//8
         return out
@@ -128,7 +128,7 @@ def load(typing, p, i):
 def store(typing, p, i, x):
     "Write a vector i numbers behind p."
     def build(context, b, sig, args):
-        at = _address(context, b, p, *args[:2], LANES)
+        at = _address(context, b, p, args[0], args[1], LANES)
         out = b.store(args[2], b.bitcast(at, args[2].type.as_pointer()))
         out.align = p.dtype.bitwidth//8
         return context.get_dummy_value()
@@ -137,13 +137,13 @@ def store(typing, p, i, x):
 # %% ../../nbs/library/engine/lanes.ipynb #9c5f370e
 @intrinsic
 def _read(typing, p, i):
-    def build(context, b, sig, args): return b.load(_address(context, b, p, *args, 1))
+    def build(context, b, sig, args): return b.load(_address(context, b, p, args[0], args[1], 1))
     return p.dtype(p, types.intp), build
 
 @intrinsic
 def _write(typing, p, i, x):
     def build(context, b, sig, args):
-        b.store(args[2], _address(context, b, p, *args[:2], 1))
+        b.store(args[2], _address(context, b, p, args[0], args[1], 1))
         return context.get_dummy_value()
     return types.void(p, types.intp, p.dtype), build
 

@@ -8,7 +8,7 @@ __all__ = ['pullback', 'averaged', 'variances', 'image_shares', 'pullback_whole'
 # %% ../../nbs/library/engine/second.ipynb #2799ec66
 import math
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,6 @@ from creativity.engine.lanes import (
     compiled,
     exp2,
     inlined,
-    limit,
     load,
     offset,
     pointer,
@@ -49,6 +48,8 @@ from .sums import SoftmaxSums, shift_logits, sums_translated, translated_logits
 from creativity.engine.sweep import (
     FLUSH,
     Sizes,
+    block_at,
+    carve,
     carve_scratch,
     clear,
     distance_row,
@@ -60,6 +61,7 @@ from creativity.engine.sweep import (
     row_lengths,
     scratch_size,
     second_whole,
+    step_of,
     store_four,
     sum_across,
     sum_along,
@@ -69,9 +71,15 @@ from creativity.engine.sweep import (
 @dataclass
 class Second:
     "Sums over some candidates with numbers c that are known; all float64."
-    spread: Tensor # [C,I,J] Σ c·φ over windows and candidates; columns and rows of the continued query
+    spread: Tensor # [C,I,J] Σ c·φ over windows and candidates; I×J the continued query
     left: Tensor # [H,W] Σ c over candidates; [C,H,W] the variances, where `Known.squares`
     shares: Tensor # [N] Σ c over pixels, for each training image
+
+    @classmethod
+    def empty(cls, known: 'Known', shape: Sequence[int], n: int):
+        "No candidates yet: `spread` [C,*shape], the shares of n images."
+        zeros = lambda *s: torch.zeros(s, dtype=torch.float64, device=known.x.device)
+        return cls(zeros(len(known.x), *shape), zeros(*known.left_shape), zeros(n))
 
 # %% ../../nbs/library/engine/second.ipynb #d041f5e9
 @dataclass
@@ -83,7 +91,7 @@ class Known:
     sums: SoftmaxSums # [H,W] of the same query in the same precision, over the whole dictionary
     factor: Tensor # [H,W] or [C,H,W], float64: what the weights of each pixel are multiplied with
     centred: bool # c = w·Σ factor·(v − mean) over channels, a gradient's; False: c = w·factor
-    squares: bool = False # w·(v − mean)² of each channel instead, in `Second.left`, and nothing else
+    squares: bool = False # w·(v − mean)² of each channel instead, in `Second.left`; nothing else
 
     @property
     def mean(self): return self.sums.num/self.sums.z
@@ -105,8 +113,8 @@ def _numbers(known, w, centres, rows, cols):
 def _squares(known, w, centres, rows, cols):
     "Σ w·(v − mean)² [C,h,w] of a rectangle, from weights relative to the best."
     mean, z = known.mean[:, rows, cols].to(w.dtype), known.sums.z[rows, cols]
-    apart = [(w*(v - m[..., None]).square()).sum(-1).double()/z for v, m in zip(centres, mean, strict=True)]
-    return torch.stack(apart)
+    pairs = zip(centres, mean, strict=True)
+    return torch.stack([(w*(v - m[..., None]).square()).sum(-1).double()/z for v, m in pairs])
 
 # %% ../../nbs/library/engine/second.ipynb #5353ded5
 def _widened(c, k):
@@ -127,8 +135,7 @@ def second_torch(
     query = pad(x*scale, plan.x_rows, plan.x_cols)[..., None]
     tile = pad(images.to(x).permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
     keys, top = tile*(known.a*scale), known.sums.top
-    zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64, device=x.device)
-    out = Second(zeros(len(x), *query.shape[1:3]), zeros(*known.left_shape), zeros(len(images)))
+    out = Second.empty(known, query.shape[1:3], len(images))
     for shift in plan.shifts.tolist():
         dy, dx, i0, i1, u0, u1 = shift
         rows, cols = slice(i0, i1), slice(u0, u1)
@@ -149,44 +156,48 @@ def second_torch(
 # %% ../../nbs/library/engine/second.ipynb #edf39787
 WEIGHTS, GRADIENT, SQUARES = range(3) # which numbers a compiled pass makes
 
+Asked = namedtuple('Asked', 'top given least') # of each pixel, and where weights end
+Gathered = namedtuple('Gathered', 'sums totals left left_totals shares')
 Spread = namedtuple('Spread', 'c ring tails heads boxes shares')
 
 @compiled
+def spread_rows(size):
+    "Numbers in a row of c with k−1 zeros on either side, and in a row of box sums."
+    return (size.W + 2*size.k)*LANES, (size.W + size.k)*LANES
+
+@compiled
 def second_lengths(size):
-    "Numbers in each part of a `Spread`: rows of c with k−1 zeros on either side, and rows of box sums."
-    c, row, few = (size.W + 2*size.k)*LANES, (size.W + size.k)*LANES, SIDE*LANES
-    return SIDE*c, SIDE*size.k*row, SIDE*size.k*row, SIDE*row, SIDE*row, few
+    "Numbers in each part of a `Spread`."
+    c, row = spread_rows(size)
+    return Spread(c=SIDE*c, ring=SIDE*size.k*row, tails=SIDE*size.k*row, heads=SIDE*row,
+                  boxes=SIDE*row, shares=SIDE*LANES)
 
 # %% ../../nbs/library/engine/second.ipynb #7f9a85ef
 @compiled
 def carve_second(p, size):
-    "The parts of the room, one after the other."
-    c, ring, tails, heads, boxes, shares = second_lengths(size)
-    p1 = offset(p, c)
-    p2 = offset(p1, ring)
-    p3 = offset(p2, tails)
-    p4 = offset(p3, heads)
-    p5 = offset(p4, boxes)
-    return Spread(limit(p, c), limit(p1, ring), limit(p2, tails), limit(p3, heads), limit(p4, boxes),
-                  limit(p5, shares))
+    "The parts of the room."
+    return Spread(*carve(p, second_lengths(size)))
 
 # %% ../../nbs/library/engine/second.ipynb #d8fb4ea4
 @inlined
 def weights_of(t, floor, d0, d1, d2, d3):
     "2^(t − distance) for four vectors; nothing for what lies below the floor."
     l0, l1, l2, l3 = t - d0, t - d1, t - d2, t - d3
-    return (zero_below(l0, floor, exp2(max(l0, floor))), zero_below(l1, floor, exp2(max(l1, floor))),
-            zero_below(l2, floor, exp2(max(l2, floor))), zero_below(l3, floor, exp2(max(l3, floor))))
+    w0, w1, w2, w3 = (exp2(max(l0, floor)), exp2(max(l1, floor)), exp2(max(l2, floor)),
+                      exp2(max(l3, floor)))
+    return (zero_below(l0, floor, w0), zero_below(l1, floor, w1), zero_below(l2, floor, w2),
+            zero_below(l3, floor, w3))
 
 # %% ../../nbs/library/engine/second.ipynb #f5bdabe1
 @compiled
-def weigh(d2, row, n, centre, step, C, top, given, centred, least, out, out_row, left):
+def weigh(d2, n, centre, size, asked, centred, out, left):
     """A row of distances becomes a row of c, in `out`, and is added to `left`. Is there any weight?
-    `given` [n,2C]: factors divided by z, then means; [n,1] where c is not centred."""
-    floor, alive, each = splat(least), False, 2*C if centred else 1
+    `asked.given` [n,2C]: factors divided by z, then means; [n,1] where c is not centred."""
+    C, step, (_, row), (out_row, _) = size.C, step_of(size), row_lengths(size), spread_rows(size)
+    floor, alive, each = splat(asked.least), False, 2*C if centred else 1
     for u in range(n):
         d0, d1, d2_, d3 = load_four(offset(d2, u*LANES), row)
-        t, to, g = splat(top[u]), offset(out, u*LANES), offset(given, u*each)
+        t, to, g = splat(asked.top[u]), offset(out, u*LANES), offset(asked.given, u*each)
         if not any_below(floor, t - min(min(d0, d1), min(d2_, d3))):
             zero = floor - floor
             store_four(to, out_row, zero, zero, zero, zero)
@@ -210,12 +221,12 @@ def weigh(d2, row, n, centre, step, C, top, given, centred, least, out, out_row,
 
 # %% ../../nbs/library/engine/second.ipynb #8a85d8d1
 @compiled
-def square_row(d2, row, n, centre, step, C, top, given, least, out):
-    "A row of distances becomes Σ w·(v − mean)² of every channel; `given` and `centre` as in `weigh`."
-    floor = splat(least)
+def square_row(d2, n, centre, size, asked, out):
+    "A row of distances becomes Σ w·(v − mean)² of every channel; the rest as in `weigh`."
+    C, step, (_, row), floor = size.C, step_of(size), row_lengths(size), splat(asked.least)
     for u in range(n):
         d0, d1, d2_, d3 = load_four(offset(d2, u*LANES), row)
-        t, g = splat(top[u]), offset(given, u*2*C)
+        t, g = splat(asked.top[u]), offset(asked.given, u*2*C)
         if not any_below(floor, t - min(min(d0, d1), min(d2_, d3))): continue
         w0, w1, w2, w3 = weights_of(t, floor, d0, d1, d2_, d3)
         for c in range(C):
@@ -257,7 +268,7 @@ def spread_row(boxes, row, n, p, step, C, out):
 @compiled
 def widen_row(second, size, o, n, alive, line_tails):
     "Sums of k neighbours along a row of c, into the slot of the ring that is free."
-    k, c_row, row = size.k, (size.W + 2*size.k)*LANES, (size.W + size.k)*LANES
+    k, (c_row, row) = size.k, spread_rows(size)
     for g in range(SIDE):
         slot = offset(second.ring, (g*k + (o + k - 1) % k)*row)
         if alive: sum_along(offset(second.c, g*c_row), k, n + k - 1, line_tails, slot)
@@ -266,7 +277,7 @@ def widen_row(second, size, o, n, alive, line_tails):
 @compiled
 def begin_group(second, size, n):
     "Zeros on either side of a row of c, and in a ring without rows."
-    k, c_row, row = size.k, (size.W + 2*size.k)*LANES, (size.W + size.k)*LANES
+    k, (c_row, row) = size.k, spread_rows(size)
     for g in range(SIDE):
         clear(offset(second.c, g*c_row), k - 1)
         clear(offset(second.c, g*c_row + (n + k - 1)*LANES), k - 1)
@@ -274,69 +285,86 @@ def begin_group(second, size, n):
 
 # %% ../../nbs/library/engine/second.ipynb #80f8ed55
 @compiled
-def spread_group(query, shifts, x_rows, d_rows, size, group, room, second, whole, given, out, left, top, least,
-                 kind, wide):
-    """The second pass for a group of shifts and the block at hand. `wide`: are box sums wanted, or the numbers c
-    alone, in `second.shares`?"""
-    centred, deep = kind != WEIGHTS, size.C if kind == SQUARES else 1
-    k, C, c_row, w_row = size.k, size.C, (size.W + 2*size.k)*LANES, (size.W + size.k)*LANES
-    (_, row), n, each = row_lengths(size), group.right - group.left, 2*C if centred else 1
-    step, begun, last = C*LANES, 0, -k
-    if size.alone: step = (size.H*size.d_width + 2*SIDE)*C*LANES
-    first, inner = group.top, offset(second.c, (k - 1)*LANES)
+def weigh_pixels(layout, size, group, rooms, i, asked, out, kind):
+    "Row i of distances becomes a row of c, in the room. Is there any weight?"
+    (room, second), k, at = rooms, size.k, i*size.W + group.left
+    n, inner = group.right - group.left, offset(second.c, (k - 1)*LANES)
+    centre = block_at(room, size, layout.d_rows[i + group.dy + k//2], group.left + group.dx + k//2)
+    given = offset(asked.given, at*(1 if kind == WEIGHTS else 2*size.C))
+    here = Asked(offset(asked.top, at), given, asked.least)
+    if kind == SQUARES:
+        square_row(room.d2, n, centre, size, here, offset(out.left, at*size.C*LANES))
+        return False
+    left = offset(out.left, at*LANES)
+    alive = weigh(room.d2, n, centre, size, here, kind == GRADIENT, inner, left)
+    if alive and kind == WEIGHTS: share_row(inner, spread_rows(size)[0], n, second.shares)
+    return alive
+
+@compiled
+def spread_boxes(layout, size, group, rooms, i, begun, out):
+    "Box sums of the rows of c so far times row i of the block; a stretch began at row `begun`."
+    (room, second), k, (_, row) = rooms, size.k, spread_rows(size)
+    n, rows = group.right - group.left + k - 1, group.bottom - group.top + k - 1
+    sum_across(second.ring, second.tails, second.heads, k, row, begun, i - group.top, rows, n,
+               second.boxes)
+    those = block_at(room, size, layout.d_rows[i + group.dy], group.left + group.dx)
+    to = offset(out.sums, (layout.x_rows[i]*size.x_width + group.left)*size.C*LANES)
+    spread_row(second.boxes, row, n, those, step_of(size), size.C, to)
+
+# %% ../../nbs/library/engine/second.ipynb #a4674525
+@compiled
+def spread_group(query, layout, size, group, rooms, whole, asked, out, kind, wide):
+    """The second pass for a group of shifts and the block at hand. `wide`: are box sums wanted, or
+    the numbers c alone, in the shares of the room?"""
+    (room, second), k, n = rooms, size.k, group.right - group.left
+    first, begun, last = group.top, 0, -k
     if wide: begin_group(second, size, n)
     for y in range(group.top, group.bottom + (2*(k - 1) if wide else k - 1)):
         i, o, alive = y - k + 1, y - k + 1 - group.top, False
-        if i < group.bottom: ring_row(query, size, room, group, y, x_rows[y], d_rows[y + group.dy])
+        if i < group.bottom:
+            ring_row(query, size, room, group, y, layout.x_rows[y], layout.d_rows[y + group.dy])
         if o < 0: continue
-        here = (d_rows[i + group.dy]*size.d_width + group.left + group.dx)*C*LANES
         if i < group.bottom:
             if i == first + k: first = i
-            distance_row(size, room, shifts, group, first, i, whole)
-            at = i*size.W + group.left
-            centre = (d_rows[i + group.dy + k//2]*size.d_width + group.left + group.dx + k//2)*C*LANES
-            tops, gift, to = offset(top, at), offset(given, at*each), offset(left, at*deep*LANES)
-            values = offset(room.block, centre)
-            if kind == SQUARES: square_row(room.d2, row, n, values, step, C, tops, gift, least, to)
-            else: alive = weigh(room.d2, row, n, values, step, C, tops, gift, centred, least, inner, c_row, to)
-            if alive and not centred: share_row(inner, c_row, n, second.shares)
+            distance_row(size, room, layout.shifts, group, first, i, whole)
+            alive = weigh_pixels(layout, size, group, rooms, i, asked, out, kind)
         if not wide: continue
         if alive: last = o
         widen_row(second, size, o, n, alive, room.line_tails)
         # no row of this box has weight: the next sums begin anew
-        if o - last >= k or x_rows[i] < 0 or d_rows[i + group.dy] < 0: begun = o + 1
+        if o - last >= k or layout.x_rows[i] < 0 or layout.d_rows[i + group.dy] < 0: begun = o + 1
         else:
             if o == begun + k: begun = o
-            sum_across(second.ring, second.tails, second.heads, k, w_row, begun, o,
-                       group.bottom - group.top + k - 1, n + k - 1, second.boxes)
-            there = offset(out, (x_rows[i]*size.x_width + group.left)*C*LANES)
-            spread_row(second.boxes, w_row, n + k - 1, offset(room.block, here), step, C, there)
+            spread_boxes(layout, size, group, rooms, i, begun, out)
 
-# %% ../../nbs/library/engine/second.ipynb #a4674525
+# %% ../../nbs/library/engine/second.ipynb #d9711557
 @compiled
-def sweep_second(x, images, shifts, x_rows, d_rows, d_cols, factor, size, least, top, given, sums, totals, left,
-                 left_totals, shares, scratch, room2, kind, wide):
-    """The second pass over all shifts of all images. As in `sweep`, and `given` [H,W,2C or 1]; sums
-    [H,x_width,C,LANES] and totals [H,x_width,C], by rows of the image and continued columns; left [H,W,LANES] and
-    left_totals [H,W], or [H,W,C,…] for squares; shares [N]; totals and shares float64. All flat."""
-    room, second = carve_scratch(pointer(scratch), size), carve_second(pointer(room2), size)
-    count, taken = len(images)//(size.C*size.H*size.W), 0
+def sweep_second(x, images, layout, factor, size, asked, out, scratch, kind, wide):
+    """The second pass over all shifts of all images. As in `sweep`; `asked.given` [H,W,2C or 1]; in
+    `out` sums [H,x_width,C,LANES] and totals [H,x_width,C], by rows of the image and continued
+    columns, left [H,W,LANES] and left_totals [H,W], or [H,W,C,…] for squares, and shares [N];
+    totals and shares are float64; scratch is two rooms. All flat."""
+    rows, spread = scratch
+    rooms = carve_scratch(pointer(rows), size), carve_second(pointer(spread), size)
+    known = Asked(pointer(asked.top), pointer(asked.given), asked.least)
+    to = Gathered(pointer(out.sums), pointer(out.totals), pointer(out.left),
+                  pointer(out.left_totals), pointer(out.shares))
+    count, taken, shifts = len(images)//(size.C*size.H*size.W), 0, layout.shifts
     side, most = (SIDE, 1) if size.alone else (1, SIDE)
     for b in range(0, -(-count//LANES), side):
-        lay_out_blocks(pointer(images), b, count, size, factor, d_cols, room)
+        lay_out_blocks(pointer(images), b, count, size, factor, layout.d_cols, rooms[0])
         whole, s = (b + side)*LANES <= count, 0
         while s < len(shifts):
             group = group_at(shifts, s, most)
             s, taken = group.end, taken + SIDE
-            spread_group(pointer(x), shifts, x_rows, d_rows, size, group, room, second, whole, pointer(given),
-                         pointer(sums), pointer(left), pointer(top), least, kind, wide)
-            if kind == WEIGHTS: give_shares(second.shares, b, count, size.alone, pointer(shares))
+            spread_group(pointer(x), layout, size, group, rooms, whole, known, to, kind, wide)
+            if kind == WEIGHTS: give_shares(rooms[1].shares, b, count, size.alone, to.shares)
             if taken >= FLUSH:
-                flush(pointer(sums), pointer(totals), len(totals))
-                flush(pointer(left), pointer(left_totals), len(left_totals))
+                flush(to.sums, to.totals, len(out.totals))
+                flush(to.left, to.left_totals, len(out.left_totals))
                 taken = 0
-    flush(pointer(sums), pointer(totals), len(totals))
-    flush(pointer(left), pointer(left_totals), len(left_totals))
+    flush(to.sums, to.totals, len(out.totals))
+    flush(to.left, to.left_totals, len(out.left_totals))
 
 # %% ../../nbs/library/engine/second.ipynb #92cf2983
 def second_size(
@@ -347,14 +375,14 @@ def second_size(
 
 # %% ../../nbs/library/engine/second.ipynb #9c1a3029
 def _given(known, scale, dtype):
-    "What `weigh` needs of each pixel, flat: factors, divided by z, and means, scaled as the blocks are."
+    "What `weigh` needs of each pixel, flat: factors, divided by z, and means, scaled as blocks."
     factor = known.factor/known.sums.z
     parts = [*factor, *known.mean*scale] if known.centred else [factor]
     return torch.stack(parts, -1).to(dtype).flatten().numpy()
 
 # %% ../../nbs/library/engine/second.ipynb #99b69235
 def _columns_folded(totals, plan, C):
-    "Sums by rows of the image and continued columns, as `Second.spread` [C,I,J] would have them: [C,H,J]."
+    "Sums by rows of the image and continued columns, in the order of `Second.spread`: [C,H,J]."
     return torch.from_numpy(totals).reshape(plan.shape[0], len(plan.x_cols), C).movedim(-1, 0)
 
 # %% ../../nbs/library/engine/second.ipynb #dd8369eb
@@ -365,22 +393,26 @@ def second_compiled(
     spread: bool = True, # False: the shares alone
     numbers: Tensor|None = None, # [n] which of the images, in ascending order; None: all
 ) -> Second: # `spread` [C,H,J] and `shares` [N] of all images
-    "The same pass as `second_torch`, in compiled loops over lanes of images; rows past the border are folded back."
+    """The same pass as `second_torch`, in compiled loops over lanes of images; rows past the border
+    are folded back."""
     (C, H, W), loop = known.x.shape, Loop(known.x, images, plan, known.a, known.sigma, numbers)
-    real, deep, kind = torch.float64, C if known.squares else 1, SQUARES if known.squares else int(known.centred)
+    deep, kind = C if known.squares else 1, SQUARES if known.squares else int(known.centred)
+    zeros = lambda n: loop.room(n, 0, torch.float64)
+    totals, left_totals = zeros(H*loop.size.x_width*C), zeros(H*W*deep)
+    out = Gathered(loop.room(len(totals)*LANES), totals, loop.room(H*W*deep*LANES), left_totals,
+                   zeros(len(loop.numbers)))
     top = (known.sums.top/-math.log(2)).to(known.x.dtype).flatten().numpy()
-    totals, left_totals = loop.room(H*loop.size.x_width*C, 0, real), loop.room(H*W*deep, 0, real)
-    sums, left = loop.room(len(totals)*LANES), loop.room(H*W*deep*LANES)
-    shares = loop.room(len(loop.numbers), 0, real)
-    sweep_second(loop.query, loop.images, loop.shifts, *loop.places, loop.number(loop.scale), loop.size, loop.least,
-                 top, _given(known, loop.scale, known.x.dtype), sums, totals, left, left_totals, shares,
-                 loop.room(scratch_size(loop.size)), loop.room(second_size(loop.size)), kind, spread and not known.squares)
+    asked = Asked(top, _given(known, loop.scale, known.x.dtype), loop.least)
+    scratch = loop.room(scratch_size(loop.size)), loop.room(second_size(loop.size))
+    sweep_second(loop.query, loop.images, loop.layout, loop.number(loop.scale), loop.size, asked,
+                 out, scratch, kind, spread and not known.squares)
     # blocks are scaled, and so are centred numbers
     unit = (1., loop.scale, loop.scale**2)[kind]
-    whole = torch.zeros(len(images), dtype=real)
-    whole[loop.numbers] = torch.from_numpy(shares)
+    shares = torch.zeros(len(images), dtype=torch.float64)
+    shares[loop.numbers] = torch.from_numpy(out.shares)
+    left = torch.from_numpy(left_totals).reshape(H, W, deep).movedim(-1, 0)
     return Second(_columns_folded(totals, plan, C)/(loop.scale*unit),
-                  torch.from_numpy(left_totals).reshape(H, W, deep).movedim(-1, 0).reshape(known.left_shape)/unit, whole)
+                  left.reshape(known.left_shape)/unit, shares)
 
 # %% ../../nbs/library/engine/second.ipynb #18221388
 def _folded(spread, plan, rows=True):
@@ -413,7 +445,7 @@ def second_counted(
 ) -> Second: # `spread` [C,H,W], all of it in the image
     "What the windows of a share add that show the margin alone."
     value, (C, H, W) = images[0, :, 0, 0].double(), known.x.shape
-    out = Second(*(torch.zeros(s, dtype=torch.float64) for s in ((C, H, W), known.left_shape, (len(images),))))
+    out = Second.empty(known, (H, W), len(images))
     blank = blank_counts(share, plan)
     if not blank: return out
     log_w = blank_logits(known.x, value, plan, known.a, known.sigma) - known.sums.top
@@ -422,7 +454,7 @@ def second_counted(
     one = (value[:, None, None, None].expand(C, H, W, 1), slice(None), slice(None))
     if known.squares:
         apart = _squares(known, w, *one)
-        out.left = sum(apart*n*len(g) for g, n in blank)
+        out.left = torch.stack([apart*n*len(g) for g, n in blank]).sum(0)
         return out
     c = _numbers(known, w, *one)[..., 0]
     for g, n in blank:
@@ -469,14 +501,16 @@ def second_tiled(
 ) -> Second: # `spread` [C,H,W]
     "The second pass in PyTorch, tile after tile."
     x, most = known.x, 256 if known.x.device.type == 'cpu' else 16384
+    shape = len(plan.x_rows), len(plan.x_cols)
     # beside what a first pass takes: c, and c with its zeros
-    each = image_bytes(plan, len(x), x.dtype) + 6*x.element_size()*len(plan.x_rows)*len(plan.x_cols)
-    spreads, left, shares = 0., 0., []
+    each = image_bytes(plan, len(x), x.dtype) + 6*x.element_size()*math.prod(shape)
+    total = Second.empty(known, shape, len(images))
     for s in tiles(len(images), each, max_bytes, most):
         p = second_torch(known, images[s], plan, spread)
-        spreads, left = spreads + p.spread, left + p.left
-        shares.append(p.shares)
-    return Second(_folded(spreads, plan), left, torch.cat(shares))
+        total.spread += p.spread
+        total.left += p.left
+        total.shares[s] = p.shares
+    return replace(total, spread=_folded(total.spread, plan))
 
 # %% ../../nbs/library/engine/second.ipynb #ff73670e
 def second(
@@ -495,8 +529,8 @@ def second(
             return second_tiled(known, images, plan, spread, max_bytes)
         images = images.contiguous()
         shares = split_work(images, plan, torch.get_num_threads())
-        with ThreadPoolExecutor(len(shares)) as pool:
-            return _added(pool.map(lambda share: second_shared(known, images, share, plan, spread), shares))
+        run = lambda share: second_shared(known, images, share, plan, spread)
+        with ThreadPoolExecutor(len(shares)) as pool: return _added(pool.map(run, shares))
 
 # %% ../../nbs/library/engine/second.ipynb #de20906d
 def _around(places, start, k):
@@ -526,7 +560,8 @@ def give_left(
     plan: Plan, # which windows are compared
     most: int = 2**20, # numbers in memory at a time
 ):
-    "Take what is left over from the best candidate where it holds nearly all weight, else from the mean image."
+    """Take what is left over from the best candidate where it holds nearly all weight, else from
+    the mean image."""
     out, left, (C, _, W), k = found.spread, found.left, known.x.shape, plan.k
     sure = known.sums.z < 1.01
     out -= known.mean*held(left.masked_fill(sure, 0), plan)
@@ -558,7 +593,7 @@ def too_coarse(
 
 # %% ../../nbs/library/engine/second.ipynb #91f493f8
 def _fallback(backend):
-    "The backend of a query that is computed again in float64: loops that were asked for may not fit then."
+    "The backend of a query that is computed again in float64: loops may not fit then."
     return backend if backend == 'torch' else None
 
 def belief_known(
@@ -573,7 +608,8 @@ def belief_known(
     backend: str|None, # 'torch' or 'compiled'
 ) -> Known: # in float64 where float32 weights would not do
     "The first pass, as a second one needs it."
-    def found(x, backend): return stream(x[None], images, plan, [a], [sigma], True, max_bytes, backend)[0]
+    def found(x, backend):
+        return stream(x[None], images, plan, [a], [sigma], True, max_bytes, backend)[0]
     sums = found(x, backend)
     if too_coarse(sums, x, plan, sigma, centred):
         x = x.double()
@@ -581,24 +617,26 @@ def belief_known(
     return Known(x, a, sigma, sums, factor.double(), centred)
 
 # %% ../../nbs/library/engine/second.ipynb #e808c3d2
-def second_of(
-    x: Tensor, # [C,H,W] query, float32 or float64
+def seconds(
+    x: Tensor, # [B,C,H,W] queries, float32 or float64
     images: Tensor, # [N,C,H,W] training images
     plan: Plan, # which windows are compared
-    a: float, # signal level
-    sigma: float, # noise level
-    factor: Tensor, # [C,H,W] if centred, else [H,W]
+    a: list[float], # signal level of each query
+    sigma: list[float], # noise level of each query
+    factor: Tensor, # [B,C,H,W] if centred, else [B,H,W]
     centred: bool, # a gradient's numbers?
     spread: bool, # False: the shares alone
     max_bytes: int|None, # memory budget
     backend: str|None, # 'torch' or 'compiled'
-) -> Second: # `spread` [C,H,W]
-    "Both passes for one query."
-    known = belief_known(x, images, plan, a, sigma, factor, centred, max_bytes, backend)
-    again = backend if known.x.dtype == x.dtype else _fallback(backend)
-    found = second(known, images, plan, spread, max_bytes, again)
-    if centred: give_left(found, known, images.detach().__getitem__, plan)
-    return found
+) -> list[Second]: # one for each query, `spread` [C,H,W]
+    "Both passes for every query."
+    def one(q, f, signal, noise):
+        known = belief_known(q, images, plan, signal, noise, f, centred, max_bytes, backend)
+        again = backend if known.x.dtype == q.dtype else _fallback(backend)
+        found = second(known, images, plan, spread, max_bytes, again)
+        if centred: give_left(found, known, images.detach().__getitem__, plan)
+        return found
+    return [one(*query) for query in zip(x.detach(), factor.detach(), a, sigma, strict=True)]
 
 # %% ../../nbs/library/engine/second.ipynb #bf25bd2a
 def pullback(
@@ -612,9 +650,10 @@ def pullback(
     backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
 ) -> Tensor: # [B,C,H,W] float64
     "The gradient of ⟨g, posterior mean⟩ by each query: the vector-Jacobian product."
-    found = [second_of(q, images, plan, *levels, f, True, True, max_bytes, backend).spread*(levels[0]/levels[1]**2)
-             for q, f, *levels in zip(x.detach(), g.detach(), a, sigma, strict=True)]
-    return torch.stack(found)
+    found = seconds(x, images, plan, a, sigma, g, True, True, max_bytes, backend)
+    levels = zip(a, sigma, strict=True)
+    scale = torch.tensor([signal/noise**2 for signal, noise in levels], dtype=torch.float64)
+    return torch.stack([f.spread for f in found])*scale.to(x.device)[:, None, None, None]
 
 # %% ../../nbs/library/engine/second.ipynb #b9eccf95
 def averaged(
@@ -626,11 +665,10 @@ def averaged(
     max_bytes: int|None = None, # memory budget; by default from what is free
     backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
 ) -> Tensor: # [B,C,H,W] float64
-    "Each pixel as the mean of what all windows that hold it believe, instead of what its own window does."
-    one = torch.ones(plan.shape, dtype=torch.float64, device=x.device)
-    found = [second_of(q, images, plan, *levels, one, False, True, max_bytes, backend).spread
-             for q, *levels in zip(x.detach(), a, sigma, strict=True)]
-    return torch.stack(found)/held(one, plan)
+    "Each pixel as the mean of what all windows that hold it believe, not of what its own does."
+    one = torch.ones(len(x), *plan.shape, dtype=torch.float64, device=x.device)
+    found = seconds(x, images, plan, a, sigma, one, False, True, max_bytes, backend)
+    return torch.stack([f.spread for f in found])/held(one[0], plan)
 
 # %% ../../nbs/library/engine/second.ipynb #9c6219d1
 def variances(
@@ -644,9 +682,11 @@ def variances(
 ) -> Tensor: # [B,C,H,W] float64, never negative
     "The posterior variance of every pixel and channel."
     def one(q, signal, noise):
-        known = belief_known(q, images, plan, signal, noise, torch.ones_like(q), False, max_bytes, backend)
+        ones = torch.ones_like(q)
+        known = belief_known(q, images, plan, signal, noise, ones, False, max_bytes, backend)
         again = backend if known.x.dtype == q.dtype else _fallback(backend)
-        return second(replace(known, centred=True, squares=True), images, plan, False, max_bytes, again).left
+        known = replace(known, centred=True, squares=True)
+        return second(known, images, plan, False, max_bytes, again).left
     return torch.stack([one(*query) for query in zip(x.detach(), a, sigma, strict=True)])
 
 # %% ../../nbs/library/engine/second.ipynb #144035ce
@@ -662,9 +702,8 @@ def image_shares(
 ) -> Tensor: # [B,N] float64, sum 1
     "The share of each training image in the belief of all pixels."
     if count is None: count = torch.ones(len(x), *plan.shape, device=x.device)
-    found = [second_of(q, images, plan, *levels, f, False, False, max_bytes, backend).shares/f.double().sum()
-             for q, f, *levels in zip(x.detach(), count, a, sigma, strict=True)]
-    return torch.stack(found)
+    found = seconds(x, images, plan, a, sigma, count, False, False, max_bytes, backend)
+    return torch.stack([f.shares for f in found])/count.double().sum((1, 2))[:, None]
 
 # %% ../../nbs/library/engine/second.ipynb #6caa26e6
 @dataclass
@@ -682,8 +721,9 @@ class Whole:
         flat = lambda v: v.double().contiguous().numpy().ravel()
         mean, out = self.sums.num/self.sums.z, torch.zeros_like(self.x)
         top = (self.sums.top + self.sums.z.log()).item()
-        second_whole(flat(self.x), images.contiguous().numpy().ravel(), self.a, 1/(2*self.sigma**2), top, flat(mean),
-                     flat(g), squares, out.numpy().reshape(-1))
+        numbers = images.contiguous().numpy().ravel()
+        second_whole(flat(self.x), numbers, self.a, 1/(2*self.sigma**2), top, flat(mean), flat(g),
+                     squares, out.numpy().reshape(-1))
         return out
 
     def weights(self, images):
@@ -692,7 +732,9 @@ class Whole:
         if self.translated:
             logits = translated_logits(self.x, images, self.a, self.sigma)
             top = top + (self.x**2).sum()/(2*self.sigma**2)
-        else: logits = -((self.x - self.a*images)**2).sum((1, 2, 3))[:, None, None]/(2*self.sigma**2)
+        else:
+            d2 = ((self.x - self.a*images)**2).sum((1, 2, 3))
+            logits = -d2[:, None, None]/(2*self.sigma**2)
         return (logits - top).exp()/self.sums.z
 
     def squares(self, images):
@@ -723,7 +765,8 @@ class Whole:
         transform, size = torch.fft.rfft2(images), images.shape[2:]
         products = torch.fft.irfft2((torch.fft.rfft2(g)*transform.conj()).sum(1), s=size)
         c = w*(products - level)
-        return torch.fft.irfft2((torch.fft.rfft2(c)[:, None]*transform).sum(0), s=size) - c.sum()*mean
+        moved = torch.fft.irfft2((torch.fft.rfft2(c)[:, None]*transform).sum(0), s=size)
+        return moved - c.sum()*mean
 
 # %% ../../nbs/library/engine/second.ipynb #ad943027
 def pullback_whole(
@@ -738,7 +781,8 @@ def pullback_whole(
 ) -> Tensor: # [B,C,H,W] float64
     "The gradient of ⟨g, posterior mean⟩ by each query, for IS and ES."
     def one(belief, images, f): return belief.pulled(images, f.double())*(belief.a/belief.sigma**2)
-    return torch.stack([sum(parts) for parts in _over_tiles(one, sums, x, images, a, sigma, g.detach(), max_bytes, backend)])
+    found = _over_tiles(one, sums, x, images, a, sigma, g.detach(), max_bytes, backend)
+    return torch.stack([sum(parts) for parts in found])
 
 def shares_whole(
     sums: Callable, # `sums_whole` or `sums_translated`
@@ -751,7 +795,8 @@ def shares_whole(
 ) -> Tensor: # [B,N] float64, sum 1
     "The share of each training image in the belief of IS or ES."
     def one(belief, images, f): return belief.weights(images).sum((1, 2))
-    return torch.stack([torch.cat(list(parts)) for parts in _over_tiles(one, sums, x, images, a, sigma, x, max_bytes, backend)])
+    found = _over_tiles(one, sums, x, images, a, sigma, x, max_bytes, backend)
+    return torch.stack([torch.cat(list(parts)) for parts in found])
 
 def _over_tiles(one, sums, x, images, a, sigma, extra, max_bytes, backend):
     "For each query, `one` of its belief and each tile of images."

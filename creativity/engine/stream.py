@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import psutil
@@ -34,7 +34,16 @@ from .lanes import LANES
 from .margins import TOGETHER, Share, clip_plan, split_work
 from .plan import Plan, box_sum, pad
 from .sums import SoftmaxSums, exact, home, log2_factor, sums_torch, sums_whole
-from .sweep import SHIFT, Sizes, scratch_size, sweep, sweep_whole
+from creativity.engine.sweep import (
+    SHIFT,
+    Layout,
+    Limits,
+    Sizes,
+    State,
+    scratch_size,
+    sweep,
+    sweep_whole,
+)
 from ..errors import CreativityError
 
 # %% ../../nbs/library/engine/stream.ipynb #10245122
@@ -59,7 +68,8 @@ class Loop:
         # a = 0 would divide the centres by 0
         self.scale = max(a, 1e-8)*log2_factor(sigma)
         self.shifts = plan.shifts.view(SHIFT)[:, 0]
-        self.size = Sizes(plan.k, C, H, W, len(plan.x_cols), len(plan.d_cols), len(self.shifts) == 1)
+        widths = len(plan.x_cols), len(plan.d_cols)
+        self.size = Sizes(plan.k, C, H, W, *widths, len(self.shifts) == 1)
         self.number = self.query.dtype.type
         # bits below which a weight counts as nothing: its square must not be denormal
         self.least = self.number(-60 if x.dtype == torch.float32 else -120)
@@ -68,15 +78,16 @@ class Loop:
         "n numbers; PyTorch's memory begins at a cache line."
         return torch.full((n,), value, dtype=dtype or self.dtype).numpy()
 
-    def cutoff(self, candidates):
-        "How far behind the best, in bits, a candidate of so many may be left out."
+    def limits(self, candidates=1):
+        "How far behind the best one of so many candidates is left out; where weights end; bits."
         nats = (16 if self.dtype == torch.float32 else 36) + math.log(max(1, candidates))
-        return self.number(min(nats*math.log2(math.e), -self.least))
+        return Limits(self.number(min(nats*math.log2(math.e), -self.least)), self.least)
 
     @property
-    def places(self):
-        "Rows of the query and of the images, and columns of the images."
-        return self.plan.x_rows.numpy(), self.plan.d_rows.numpy(), self.plan.d_cols.numpy()
+    def layout(self):
+        "The shifts, and which rows and columns of query and images stand where."
+        places = self.plan.x_rows, self.plan.d_rows, self.plan.d_cols
+        return Layout(self.shifts, *(v.numpy() for v in places))
 
 # %% ../../nbs/library/engine/stream.ipynb #2bb679b6
 def _found_sums(top, totals, best, shape, scale):
@@ -110,9 +121,11 @@ def sums_compiled(
     top, totals = _sums_before(before, loop.scale, x.dtype)
     sums, scratch = loop.room(H*W*(C + 3)*LANES), loop.room(scratch_size(loop.size))
     found = loop.room(H*W, -1, torch.int64) # (block·S + shift)·LANES + lane
-    sweep(loop.query, loop.images, loop.shifts, *loop.places, loop.number(loop.scale), loop.size,
-          loop.cutoff(len(images)*plan.counts.max()), loop.least, top, sums, totals, found, scratch, stats)
-    code, lane = (v.reshape(H, W) for v in (torch.from_numpy(found)//LANES, torch.from_numpy(found) % LANES))
+    limits = loop.limits(len(images)*plan.counts.max())
+    sweep(loop.query, loop.images, loop.layout, loop.number(loop.scale), loop.size, limits,
+          State(top, sums, totals, found), scratch, stats)
+    codes = torch.from_numpy(found).reshape(H, W)
+    code, lane = codes//LANES, codes % LANES
     block, shift = code//len(loop.shifts), code % len(loop.shifts)
     here = torch.stack([loop.numbers[block*LANES + lane], torch.from_numpy(plan.names)[shift]])
     return _found_sums(top, totals, torch.where(code < 0, before.best, here), x.shape, loop.scale)
@@ -129,8 +142,9 @@ def sums_whole_compiled(
     "The same as `sums_whole`, in compiled loops; float64."
     totals = torch.tensor([-math.inf, 0, 0, 0], dtype=torch.float64)
     num, best = torch.zeros(x.numel(), dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
-    sweep_whole(x.double().contiguous().numpy().ravel(), images.numpy().ravel(), a, 1/(2*sigma**2), totals.numpy(),
-                num.numpy(), best.numpy())
+    query = x.double().contiguous().numpy().ravel()
+    sweep_whole(query, images.numpy().ravel(), a, 1/(2*sigma**2), totals.numpy(), num.numpy(),
+                best.numpy())
     top, z, s1, s2 = totals[:, None, None]
     best = torch.stack([first + best, torch.zeros_like(best)])[..., None]
     return SoftmaxSums(top, z, num.reshape(x.shape), s1, s2, best)
@@ -139,7 +153,7 @@ def sums_whole_compiled(
 def blank_counts(
     share: Share, # which images
     plan: Plan, # which windows
-) -> list[tuple[Tensor, Tensor]]: # for each group: which images, and [H,W] how many windows of each are blank
+) -> list[tuple[Tensor, Tensor]]: # for each group: which images, and [H,W] how many windows of each
     "The windows of a share that show the margin alone."
     boxes = [(g, box) for g, box in share if box is not None]
     return [(g, torch.from_numpy(plan.counts - clip_plan(plan, box).counts)) for g, box in boxes]
@@ -168,10 +182,10 @@ def sums_counted(
     stats: bool, # also the best candidate
 ) -> SoftmaxSums: # [H,W]
     "The sums over the windows of a share that show the margin alone."
-    value, total = images[0, :, 0, 0].double(), SoftmaxSums.empty(*x.shape)
-    blank = blank_counts(share, plan)
+    value, (C, H, W) = images[0, :, 0, 0].double(), x.shape
+    blank, total = blank_counts(share, plan), SoftmaxSums.empty(C, H, W)
     if not blank: return total
-    counts = sum(len(g)*n for g, n in blank).double()
+    counts = torch.stack([len(g)*n for g, n in blank]).sum(0).double()
     total.top = torch.where(counts > 0, blank_logits(x, value, plan, a, sigma), total.top)
     total.z, total.num, total.sum_w2 = counts, counts*value[:, None, None], counts.clone()
     missing = counts > 0
@@ -195,7 +209,8 @@ def sums_shared(
 ) -> SoftmaxSums: # [H,W]
     "All sums of a share."
     total = sums_counted(x, images, share, plan, a, sigma, stats)
-    for g, box in share: total = sums_compiled(x, images, clip_plan(plan, box), a, sigma, stats, g, total)
+    for g, box in share:
+        total = sums_compiled(x, images, clip_plan(plan, box), a, sigma, stats, g, total)
     return total
 
 # %% ../../nbs/library/engine/stream.ipynb #52f620a5
@@ -213,7 +228,7 @@ def tiles(
     max_bytes: int, # budget
     most: int, # images in a tile, at most
 ) -> Iterator[slice]:
-    "Consecutive slices of the dictionary that keep to the budget; an error if not even one image does."
+    "Consecutive slices of the dictionary that keep to the budget; an error if no image does."
     if each > max_bytes:
         raise CreativityError(f'max_bytes={max_bytes} is too little: one image takes {each} bytes')
     n = max(1, min(most, max_bytes//each))
@@ -286,16 +301,17 @@ def stream_flash(
     fused: bool, # by the kernel, or by PyTorch's products
 ) -> list[SoftmaxSums]: # one for each query
     "The sums of every query, by `flash_sums`; several queries share the keys."
-    (N, C, H, W), totals = images.shape, [SoftmaxSums.empty(*q.shape, x.device) for q in x]
-    n, squares = seeds_together(plan, x, fused, max_bytes), torch.zeros(len(x), *x.shape[2:])
-    squares = exact(squares.to(x.device))
+    (N, C, H, W), attend = images.shape, attend_fused if fused else attend_products
+    totals = [SoftmaxSums.empty(C, H, W, x.device) for _ in x]
+    squares = exact(torch.zeros(len(x), H, W).to(x.device))
+    n = seeds_together(plan, x, fused, max_bytes)
     queries, each = flash_bytes(plan, C, n, fused)
     for first in range(0, len(x), n):
         b, most = slice(first, first + n), 16384 if fused else max(1, 2**16//(H*W))
+        q, signal, noise = x[b], a[b], sigma[b]
         for s in tiles(N, each, max_bytes - queries, most):
-            attend = attend_fused if fused else attend_products
-            found, cancelled = flash_sums(x[b], images[s], plan, a[b], sigma[b], stats, s.start, attend)
-            for mine, one in zip(totals[b], found, strict=True): mine.merge_(one)
+            found, cancelled = flash_sums(q, images[s], plan, signal, noise, stats, s.start, attend)
+            for mine, part in zip(totals[b], found, strict=True): mine.merge_(part)
             torch.maximum(squares[b], cancelled, out=squares[b])
     if fused: return totals
     # the kernel looks again by itself; here a query is computed again, by shifts
@@ -311,8 +327,8 @@ def loop_bytes(
     C: int, # channels
     dtype: torch.dtype = torch.float32, # of the distances
 ) -> int: # on all threads
-    """Memory that the compiled loops take: sums, rows, query, blocks and a group; it does not grow with the
-    number of images."""
+    """Memory that the compiled loops take: sums, rows, query, blocks and a group; it does not grow
+    with the number of images."""
     (H, W), cols, number = plan.shape, (len(plan.x_cols), len(plan.d_cols)), dtype.itemsize
     scratch = scratch_size(Sizes(plan.k, C, H, W, *cols, len(plan.shifts) == 1))
     sums, query, found = H*W*(C + 3)*(number*LANES + 16), 2*C*H*cols[0] + H*W*2, TOGETHER*C*H*W*8
@@ -332,9 +348,10 @@ def stream_compiled(
     parts = split_work(images, plan, torch.get_num_threads())
     with ThreadPoolExecutor(len(parts)) as pool:
         for q, signal, noise in zip(x, a, sigma, strict=True):
-            jobs = [pool.submit(sums_shared, q, images, share, plan, signal, noise, stats) for share in parts]
-            total = SoftmaxSums.empty(*q.shape)
-            for j in jobs: total.merge_(j.result())
+            C, H, W = q.shape
+            run = partial(sums_shared, q, images, plan=plan, a=signal, sigma=noise, stats=stats)
+            total = SoftmaxSums.empty(C, H, W)
+            for found in pool.map(run, parts): total.merge_(found)
             totals.append(total)
     return totals
 
@@ -355,10 +372,12 @@ def stream_whole(
     fast = sums is sums_whole and backend != 'torch' and x.device.type == 'cpu'
     run = sums_whole_compiled if fast else sums
     if fast: images = images.contiguous()
-    parts = list(tiles(N, 1, N, -(-N//threads)) if fast else tiles(N, 8*H*W*(6*C + 6), max_bytes, 1024))
+    if fast: parts = list(tiles(N, 1, N, -(-N//threads)))
+    else: parts = list(tiles(N, 8*H*W*(6*C + 6), max_bytes, 1024))
     def whole(q, signal, noise):
         "The sums of one query."
-        total, one = SoftmaxSums.empty(C, 1, 1, x.device), lambda s: run(q, images[s], signal, noise, stats, s.start)
+        one = lambda s: run(q, images[s], signal, noise, stats, s.start)
+        total = SoftmaxSums.empty(C, 1, 1, x.device)
         total.num = total.num.expand(C, H, W).clone()
         with ThreadPoolExecutor(threads) as pool:
             for p in (pool.map if fast else map)(one, parts): total.merge_(p)
@@ -388,9 +407,9 @@ def needs_float64(
     sigma: float, # noise level
     x: Tensor, # [C,H,W] the query
     plan: Plan, # whose windows were compared
-    limit: float = 4e-5, # how far rounding may move a posterior mean in the common case; at worst it is twice that
+    limit: float = 4e-5, # how far rounding may move a posterior mean, commonly; at worst twice that
 ) -> bool: # might it have moved one further?
-    "Rounding changes a logit in proportion to its size; that matters where candidates are close rivals."
+    "Rounding changes a logit in proportion to its size; that matters among close rivals."
     size, z, (k, C), x = p.top.abs(), p.z.clamp(min=1), (plan.k, len(x)), x.to(p.z.device)
     # the second term comes from rounding query and images, before any difference
     chance = 1.2e-7*size + 6e-8*size.sqrt()/sigma
@@ -398,7 +417,7 @@ def needs_float64(
     # errors of many candidates partly average out if they are independent
     average = (z**.25).clamp(max=2)
     def moved(error, average):
-        "How far the means may have moved: the rivals' share of the weight, with the same doubt, times the error."
+        "How far means may have moved: the rivals' share, with the same doubt, times the error."
         return error*((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1)/average
     # NaN is a doubt, too: so it is asked what is certainly small
     if (moved(chance + systematic, 1) <= limit).all(): return False
@@ -426,13 +445,15 @@ def can_compile(
     if backend not in (None, 'compiled'): return False
     need = need or loop_bytes(plan, x.shape[1], x.dtype)
     if x.device.type == 'cpu' and need <= max_bytes: return True
-    wants = f'the compiled loops need a CPU and max_bytes of at least {need}, got {max_bytes} on {x.device}'
+    wants = (f'the compiled loops need a CPU and max_bytes of at least {need}, '
+             f'got {max_bytes} on {x.device}')
     if backend == 'compiled': raise CreativityError(wants)
     if x.device.type == 'cpu': _say(f'{wants}: PyTorch does it, more slowly')
     return False
 
 # %% ../../nbs/library/engine/stream.ipynb #9cabf1d1
-BACKENDS = ('compiled', 'torch', 'flash', 'products') # loops, shifts, the fused kernel, PyTorch's products
+# loops, shifts, the fused kernel, PyTorch's products
+BACKENDS = ('compiled', 'torch', 'flash', 'products')
 
 def chosen_backend(
     backend: str|None, # what the caller asks for
@@ -456,9 +477,10 @@ def flash_way(
     asked, fused = backend in ('flash', 'products'), fuses and backend != 'products'
     # how tiles would lie is not cheap to find out
     if not asked and (backend or x.device.type == 'cpu'): return None
-    if asked and C > CHANNELS: raise CreativityError(f'{backend} takes up to {CHANNELS} channels, got {C}')
-    fits = x.dtype == torch.float32 and C <= CHANNELS and seeds_together(plan, x, fused, max_bytes) > 0
-    if not fits: return None
+    if asked and C > CHANNELS:
+        raise CreativityError(f'{backend} takes up to {CHANNELS} channels, got {C}')
+    fits = x.dtype == torch.float32 and C <= CHANNELS
+    if not fits or seeds_together(plan, x, fused, max_bytes) == 0: return None
     return fused if asked or fusing_pays(plan, C, N, B) else None
 
 # %% ../../nbs/library/engine/stream.ipynb #7a8f16c4
@@ -475,7 +497,8 @@ def run_stream(
     "One pass in the precision of x."
     fused = flash_way(plan, x, len(images), max_bytes, backend)
     if fused is not None: return stream_flash(x, images, plan, a, sigma, stats, max_bytes, fused)
-    if can_compile(plan, x, max_bytes, backend): return stream_compiled(x, images, plan, a, sigma, stats)
+    if can_compile(plan, x, max_bytes, backend):
+        return stream_compiled(x, images, plan, a, sigma, stats)
     return stream_torch(x, images, plan, a, sigma, stats, max_bytes)
 
 # %% ../../nbs/library/engine/stream.ipynb #fc71603e
@@ -488,10 +511,10 @@ def stream(
     stats: bool = False, # also the sums behind entropy, and the best candidate
     max_bytes: int|None = None, # memory budget; by default from what is free
     backend: str|None = None, # one of `BACKENDS`; by default the fastest that can run
-    judge: bool = True, # False: never again in float64; a part of a dictionary does not know its rivals
+    judge: bool = True, # False: never again in float64; a part of a dictionary knows no rivals
 ) -> list[SoftmaxSums]: # one for each query
-    """The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where float32 would not
-    do. An error at once if the budget is too small for either."""
+    """The streaming posterior mean: exact, in tiles that keep to the budget, in float64 where
+    float32 would not do. An error at once if the budget is too small for either."""
     x, images, max_bytes = x.detach(), images.detach(), max_bytes or free_bytes(x.device)
     backend = chosen_backend(backend)
     # a query may have to be computed again: what that takes is asked for before any work
@@ -502,9 +525,9 @@ def stream(
         if x.dtype == torch.float64 or not judge: return totals
         for b, (q, level) in enumerate(zip(x, sigma, strict=True)):
             if not needs_float64(totals[b], level, q, plan): continue
-            again, = run_stream(exact(q)[None], images.to(home(x.device)), plan, a[b:b + 1], [level], stats,
-                                max_bytes, 'torch' if backend == 'torch' else None)
-            totals[b] = again
+            totals[b], = run_stream(
+                exact(q)[None], images.to(home(x.device)), plan, a[b:b + 1], [level], stats,
+                max_bytes, 'torch' if backend == 'torch' else None)
     return totals
 
 # %% ../../nbs/library/engine/stream.ipynb #c894ebe4
@@ -514,12 +537,13 @@ def nearest(
     plan: Plan, # which windows are compared
     max_bytes: int|None = None, # memory budget; by default from what is free
     backend: str|None = None, # 'torch' or 'compiled'; by default the faster one that can run
-) -> tuple[Tensor, Tensor, Tensor]: # squared distance [B,H,W] float64, image [B,H,W], place [B,2,H,W] of its centre
-    "The nearest training window of each pixel's window, to rounding; the first one found where several are equal."
+) -> tuple[Tensor, Tensor, Tensor]: # squared distance, float64, and image [B,H,W], place [B,2,H,W]
+    """The nearest training window of each pixel's window, to rounding, and the place of its centre;
+    the first one found where several are equal."""
     level, (H, W) = [.5**.5]*len(x), plan.shape
     found = stream(x, images, plan, [1.]*len(x), level, True, max_bytes, backend)
     distance, best = torch.stack([-p.top for p in found]), torch.stack([p.best for p in found])
-    moves = torch.from_numpy(np.array(plan.shifts.view(SHIFT)[['dy', 'dx']].tolist())).reshape(-1, 2)
+    moves = torch.tensor(plan.shifts.view(SHIFT)[['dy', 'dx']].tolist()).reshape(-1, 2)
     here = torch.stack(torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij'))
     move = moves.to(x.device)[best[:, 1]].movedim(-1, 1)
     place = (here.to(x.device) + move) % torch.tensor([H, W], device=x.device)[:, None, None]

@@ -18,7 +18,7 @@ from .plan import Plan, box_sum, pad
 def home(
     device: torch.device|str, # where images or queries lie
 ) -> torch.device:
-    "Where float64 numbers about them are kept: there, or on the CPU where a device, as Apple's, has none."
+    "Where float64 numbers about them are kept: there, or on the CPU if a device has none."
     return torch.device('cpu' if torch.device(device).type == 'mps' else device)
 
 def exact(
@@ -38,13 +38,15 @@ class SoftmaxSums:
     sum_w2: Tensor # [H,W] Σ w²
     best: Tensor # [2,H,W] int64, (image, shift) of the largest logit
 
-    def __iter__(self): return iter((self.top, self.z, self.num, self.sum_wlogw, self.sum_w2, self.best))
+    def __iter__(self):
+        return iter((self.top, self.z, self.num, self.sum_wlogw, self.sum_w2, self.best))
 
     @classmethod
-    def empty(cls, C, H, W, device='cpu'):
+    def empty(cls, C: int, H: int, W: int, device: torch.device|str = 'cpu'):
         "No candidates yet."
         zero = lambda *s: exact(torch.zeros(s, device=device))
-        return cls(zero(H, W) - 1e300, zero(H, W), zero(C, H, W), zero(H, W), zero(H, W), zero(2, H, W).long())
+        top, z, wlogw, w2 = (zero(H, W) for _ in range(4))
+        return cls(top - 1e300, z, zero(C, H, W), wlogw, w2, zero(2, H, W).long())
 
     def part(self, rows: slice, cols: slice):
         "The same sums for a rectangle of pixels, sharing memory."
@@ -72,17 +74,20 @@ def partial_sums(
     stats: bool, # also the sums behind entropy, and the best candidate
 ) -> SoftmaxSums: # for these h×w pixels and n candidates each
     "The softmax sums over the last axis."
-    top, best = logits.max(-1) if stats else (logits.amax(-1), None)
+    best = torch.zeros(2, *logits.shape[:-1], dtype=torch.int64, device=logits.device)
+    if stats:
+        top, at = logits.max(-1)
+        best = torch.stack([at + image, torch.full_like(at, shift)])
+    else: top = logits.amax(-1)
     # weights below 1e-34 of the largest need no denormal numbers
     logw = logits.sub_(top[..., None]).clamp_(min=-80)
     w = logw.exp()
     s1, s2 = (torch.zeros_like(top),)*2
     if stats: s1, s2 = (w*logw).sum(-1), (w*w).sum(-1)
-    if stats: best = torch.stack([best + image, torch.full_like(best, shift)])
-    else: best = torch.zeros(2, *top.shape, dtype=torch.int64, device=top.device)
     # no matrix product: the program around it may allow these fewer bits
     num = torch.stack([(w*c).sum(-1) for c in centres]) if len(centres) else centres.sum(-1)
-    return SoftmaxSums(*map(exact, (top, w.sum(-1), num, s1, s2)), best.to(home(top.device)))
+    top, z, num, s1, s2 = map(exact, (top, w.sum(-1), num, s1, s2))
+    return SoftmaxSums(top, z, num, s1, s2, best.to(home(top.device)))
 
 # %% ../../nbs/library/engine/sums.ipynb #89047729
 def log2_factor(
@@ -116,15 +121,17 @@ def sums_torch(
     stats: bool = False, # also the sums behind entropy, and the best candidate
     first: int = 0, # index of the first image
 ) -> SoftmaxSums: # [H,W]
-    "One pass over some training images: for every shift, squared differences, box sums, softmax sums."
+    "One pass over some training images: squared differences, box sums, softmax sums by shift."
     scale, k = 1/(math.sqrt(2)*sigma), plan.k
     query = pad(x*scale, plan.x_rows, plan.x_cols)[..., None]
     tile = pad(images.to(x).permute(1, 2, 3, 0).contiguous(), plan.d_rows, plan.d_cols)
-    keys, total = tile*(a*scale), SoftmaxSums.empty(*x.shape, device=x.device)
+    (C, H, W), keys = x.shape, tile*(a*scale)
+    total = SoftmaxSums.empty(C, H, W, x.device)
     for s, (dy, dx, i0, i1, u0, u1) in enumerate(plan.shifts.tolist()):
         logits = shift_logits(query, keys, k, (dy, dx, i0, i1, u0, u1))
         centres = tile[:, i0 + dy + plan.r:i1 + dy + plan.r, u0 + dx + plan.r:u1 + dx + plan.r]
-        total.part(slice(i0, i1), slice(u0, u1)).merge_(partial_sums(logits, centres, first, s, stats))
+        found = partial_sums(logits, centres, first, s, stats)
+        total.part(slice(i0, i1), slice(u0, u1)).merge_(found)
     return total
 
 # %% ../../nbs/library/engine/sums.ipynb #f6702a84
@@ -150,8 +157,8 @@ def translated_logits(
     a: float, # signal level
     sigma: float, # noise level
 ) -> Tensor: # [n,H,W], for the shift of an image by each (u,v)
-    """Logits of all translations of the images, by one correlation, without −‖x‖²/2σ², which is the same for all:
-    a query far from the data would lose its digits to it."""
+    """Logits of all translations of the images, by one correlation, without −‖x‖²/2σ²,
+    which all share: a query far from the data would lose its digits to it."""
     # the product with the mean of x is the same for all shifts, and makes the transform less exact
     mean = x.mean((1, 2), keepdim=True)
     product = (torch.fft.rfft2(x - mean)*torch.fft.rfft2(images).conj()).sum(1)
@@ -167,11 +174,13 @@ def sums_translated(
     sigma: float, # noise level
     stats: bool, # also the sums behind entropy, and the best candidate
     first: int, # index of the first image
-) -> SoftmaxSums: # [1,1] and num [C,H,W]: one belief for all pixels; shift u·W+v moves an image by (u,v)
-    "ES: the window is the whole image, the candidates are all translations; both sums are convolutions, by FFT in float64."
+) -> SoftmaxSums: # [1,1] and num [C,H,W]: one belief for all; shift u·W+v moves an image by (u,v)
+    """ES: the window is the whole image, the candidates are all translations; both sums are
+    convolutions, by FFT in float64."""
     x, images, (H, W) = exact(x), exact(images), x.shape[1:]
     logits = translated_logits(x, images, a, sigma).flatten()
-    p = partial_sums(logits[None, None].clone(), images.new_zeros(0, 1, 1, len(logits)), 0, 0, stats)
+    nothing = images.new_zeros(0, 1, 1, len(logits))
+    p = partial_sums(logits[None, None].clone(), nothing, 0, 0, stats)
     w = (logits - p.top[0, 0]).clamp(min=-80).exp().reshape(-1, H, W)
     p.num = torch.fft.irfft2((torch.fft.rfft2(w)[:, None]*torch.fft.rfft2(images)).sum(0), s=(H, W))
     p.top = p.top - (x**2).sum()/(2*sigma**2)

@@ -29,6 +29,77 @@ from creativity.engine.lanes import (
     store,
 )
 
+# %% ../../nbs/library/engine/sweep.ipynb #8fec2b79
+SHIFT = np.dtype([(name, np.int64) for name in ('dy', 'dx', 'top', 'bottom', 'left', 'right')])
+
+Sizes = namedtuple('Sizes', 'k C H W x_width d_width alone')
+Layout = namedtuple('Layout', 'shifts x_rows d_rows d_cols')
+Limits = namedtuple('Limits', 'cutoff least')
+State = namedtuple('State', 'top sums totals best')
+Group = namedtuple('Group', 'first end dy dx top bottom left right')
+Room = namedtuple('Room', 'line line_tails d2 heads ring tails four empty block')
+
+# %% ../../nbs/library/engine/sweep.ipynb #0ed38b5a
+@compiled
+def row_lengths(size):
+    """Numbers in a row of differences, and in a row of windows; a column more than needed keeps
+    rows apart in the cache."""
+    return (size.x_width + 1)*LANES, (size.W + 1)*LANES
+
+@compiled
+def block_length(size):
+    "Numbers in a block of images, with a margin of `SIDE` columns before and behind."
+    return (size.H*size.d_width + 2*SIDE)*size.C*LANES
+
+
+@compiled
+def step_of(size):
+    "Numbers between two candidates: of neighbouring shifts, or of blocks where one is alone."
+    return block_length(size) if size.alone else size.C*LANES
+
+# %% ../../nbs/library/engine/sweep.ipynb #648848c4
+@compiled
+def room_lengths(size):
+    "Numbers in each part of a `Room`."
+    (wide, row), blocks = row_lengths(size), SIDE if size.alone else 1
+    few, all_rows = SIDE*LANES, SIDE*size.k*row
+    return Room(line=SIDE*wide, line_tails=(size.k + 1)*few, d2=SIDE*row, heads=SIDE*row,
+                ring=all_rows, tails=all_rows, four=few, empty=few,
+                block=blocks*block_length(size))
+
+# %% ../../nbs/library/engine/sweep.ipynb #614494dd
+def carve(p, lengths):
+    "A pointer for each of the lengths: parts that follow each other from p on."
+
+@overload(carve, jit_options=options)
+def _carve(p, lengths):
+    if len(lengths) == 1: return lambda p, lengths: (limit(p, lengths[0]),)
+    return lambda p, lengths: (limit(p, lengths[0]), *carve(offset(p, lengths[0]), lengths[1:]))
+
+@compiled
+def carve_scratch(p, size):
+    "The parts of the scratch."
+    return Room(*carve(p, room_lengths(size)))
+
+# %% ../../nbs/library/engine/sweep.ipynb #8fe4608f
+def scratch_size(
+    size: Sizes, # of a sweep
+) -> int: # numbers
+    "How much room `sweep` needs for its rows and blocks."
+    return sum(room_lengths(size))
+
+# %% ../../nbs/library/engine/sweep.ipynb #58add67e
+@compiled
+def block_at(room, size, row, col):
+    "A column of the first block, which begins behind its first margin."
+    return offset(room.block, (SIDE + row*size.d_width + col)*size.C*LANES)
+
+@compiled
+def state_at(state, at, C):
+    "What pixel number `at` keeps, and those behind it; all pointers."
+    return State(offset(state.top, at), offset(state.sums, at*(C + 3)*LANES),
+                 offset(state.totals, at*(C + 3)), offset(state.best, at))
+
 # %% ../../nbs/library/engine/sweep.ipynb #ed309892
 def column(p, like):
     "A column of images: a vector for each channel."
@@ -96,8 +167,8 @@ def differences(x, p, like, n, out, row):
 # %% ../../nbs/library/engine/sweep.ipynb #cbda3a82
 @compiled
 def differences_apart(x, p, C, step, n, out, row):
-    """The same for any number of channels; what the four have to be compared with lies `step` numbers
-    apart."""
+    """The same for any number of channels; what the four have to be compared with lies `step`
+    numbers apart."""
     for g in range(SIDE):
         for u in range(n):
             d = splat(x[u*C]) - load(p, g*step + u*C*LANES)
@@ -188,20 +259,22 @@ def windows(x, p, like, k, n, tails, out, row):
 
 # %% ../../nbs/library/engine/sweep.ipynb #a533c4a0
 @compiled
-def rows_of_windows(x, p, C, k, n, step, line, wide, tails, out, row):
-    """Sums along the row for four candidates: neighbouring shifts where step is 0, else blocks that lie
-    `step` numbers apart. `line` holds rows of `wide` numbers, `out` rows of `row` numbers."""
-    if step == 0 and k > 5:
-        if C == 1: return windows(x, p, (1,), k, n, tails, out, row)
-        if C == 2: return windows(x, p, (1, 1), k, n, tails, out, row)
-        if C == 3: return windows(x, p, (1, 1, 1), k, n, tails, out, row)
-        if C == 4: return windows(x, p, (1, 1, 1, 1), k, n, tails, out, row)
-    if step == 0 and C == 1: differences(x, p, (1,), n + k - 1, line, wide)
-    elif step == 0 and C == 2: differences(x, p, (1, 1), n + k - 1, line, wide)
-    elif step == 0 and C == 3: differences(x, p, (1, 1, 1), n + k - 1, line, wide)
-    elif step == 0 and C == 4: differences(x, p, (1, 1, 1, 1), n + k - 1, line, wide)
-    else: differences_apart(x, p, C, step or C*LANES, n + k - 1, line, wide)
-    for g in range(SIDE): sum_along(offset(line, g*wide), k, n, tails, offset(out, g*row))
+def rows_of_windows(x, p, size, n, room, out):
+    """Sums along the row for four candidates, into the ring's slot `out` of each: neighbouring
+    shifts, or four blocks where there is one shift alone."""
+    C, k, line, tails, (wide, row) = size.C, size.k, room.line, room.line_tails, row_lengths(size)
+    slots, side_by_side = k*row, not size.alone
+    if side_by_side and k > 5:
+        if C == 1: return windows(x, p, (1,), k, n, tails, out, slots)
+        if C == 2: return windows(x, p, (1, 1), k, n, tails, out, slots)
+        if C == 3: return windows(x, p, (1, 1, 1), k, n, tails, out, slots)
+        if C == 4: return windows(x, p, (1, 1, 1, 1), k, n, tails, out, slots)
+    if side_by_side and C == 1: differences(x, p, (1,), n + k - 1, line, wide)
+    elif side_by_side and C == 2: differences(x, p, (1, 1), n + k - 1, line, wide)
+    elif side_by_side and C == 3: differences(x, p, (1, 1, 1), n + k - 1, line, wide)
+    elif side_by_side and C == 4: differences(x, p, (1, 1, 1, 1), n + k - 1, line, wide)
+    else: differences_apart(x, p, C, step_of(size), n + k - 1, line, wide)
+    for g in range(SIDE): sum_along(offset(line, g*wide), k, n, tails, offset(out, g*slots))
 
 # %% ../../nbs/library/engine/sweep.ipynb #f5a2688a
 @compiled
@@ -227,8 +300,8 @@ def grow_heads(new, tails, heads, fresh, n, out):
 # %% ../../nbs/library/engine/sweep.ipynb #9bac2710
 @compiled
 def improve(d2, sums, totals, top, best, code, C, least):
-    """Make the best of the `SIDE·LANES` distances in `d2` the new reference of one pixel, and remember
-    where it was. `d2` is overwritten."""
+    """Make the best of the `SIDE·LANES` distances in `d2` the new reference of one pixel, and
+    remember where it was. `d2` is overwritten."""
     new, at = top[0], 0
     for i in range(SIDE*LANES):
         if d2[i] < new: new, at = d2[i], i
@@ -254,14 +327,14 @@ def load_four(p, step):
 
 # %% ../../nbs/library/engine/sweep.ipynb #5edbadbf
 @compiled
-def update_reference(d2, row, n, C, top, sums, totals, best, code, four, least):
+def update_reference(d2, row, n, C, state, code, four, least):
     "Move the reference of every pixel of a row that has found a better candidate."
     for u in range(n):
         d0, d1, d2_, d3 = load_four(offset(d2, u*LANES), row)
-        if not any_below(min(min(d0, d1), min(d2_, d3)), splat(top[u])): continue
+        if not any_below(min(min(d0, d1), min(d2_, d3)), splat(state.top[u])): continue
         store_four(four, LANES, d0, d1, d2_, d3)
-        improve(four, offset(sums, u*(C + 3)*LANES), offset(totals, u*(C + 3)), offset(top, u),
-                offset(best, u), code, C, least)
+        mine = state_at(state, u, C)
+        improve(four, mine.sums, mine.totals, mine.top, mine.best, code, C, least)
 
 # %% ../../nbs/library/engine/sweep.ipynb #41bef018
 @inlined
@@ -279,17 +352,18 @@ def add_logs(sums, w0, w1, w2, w3, l0, l1, l2, l3):
 
 # %% ../../nbs/library/engine/sweep.ipynb #2bdf2348
 @compiled
-def accumulate(d2, row, n, centre, step, C, top, sums, cutoff, least, stats):
-    """Every pixel of a row takes its four candidates for each lane in. Weights end at 2^least, which rounding
-    forgets: no product of theirs is denormal, which would be slow."""
-    floor, far = splat(least), splat(cutoff)
+def accumulate(d2, row, n, centre, step, C, state, limits, stats):
+    """Every pixel of a row takes its four candidates for each lane in. Weights end at 2^least,
+    which rounding forgets: no product of theirs is denormal, which would be slow."""
+    floor, far = splat(limits.least), splat(limits.cutoff)
     for u in range(n):
         d0, d1, d2_, d3 = load_four(offset(d2, u*LANES), row)
-        t = splat(top[u])
+        t = splat(state.top[u])
         # a difference: top + cutoff could be rounded to top
         if not any_below(min(min(d0, d1), min(d2_, d3)) - t, far): continue
-        s, p = offset(sums, u*(C + 3)*LANES), offset(centre, u*C*LANES)
-        l0, l1, l2, l3 = max(t - d0, floor), max(t - d1, floor), max(t - d2_, floor), max(t - d3, floor)
+        s, p = offset(state.sums, u*(C + 3)*LANES), offset(centre, u*C*LANES)
+        l0, l1 = max(t - d0, floor), max(t - d1, floor)
+        l2, l3 = max(t - d2_, floor), max(t - d3, floor)
         w0, w1, w2, w3 = exp2(l0), exp2(l1), exp2(l2), exp2(l3)
         store(s, 0, load(s, 0) + ((w0 + w1) + (w2 + w3)))
         # written out for three channels: a loop of three turns costs more than its body
@@ -303,7 +377,7 @@ def accumulate(d2, row, n, centre, step, C, top, sums, cutoff, least, stats):
         if stats: add_logs(offset(s, (C + 1)*LANES), w0, w1, w2, w3, l0, l1, l2, l3)
 
 # %% ../../nbs/library/engine/sweep.ipynb #855e63cd
-# candidates for a lane after which sums go into float64 totals: more equal terms in a row would drift
+# candidates for a lane after which sums go into float64 totals: more equal terms would drift
 FLUSH = 1024
 
 @compiled
@@ -315,58 +389,6 @@ def flush(sums, totals, n):
         for lane in range(LANES): s += sums[i*LANES + lane]
         totals[i] = totals[i] + s
         store(sums, i*LANES, zero)
-
-# %% ../../nbs/library/engine/sweep.ipynb #8291b91c
-SHIFT = np.dtype([(name, np.int64) for name in ('dy', 'dx', 'top', 'bottom', 'left', 'right')])
-
-Sizes = namedtuple('Sizes', 'k C H W x_width d_width alone')
-Room = namedtuple('Room', 'line line_tails d2 heads ring tails four empty block')
-Group = namedtuple('Group', 'first end dy dx top bottom left right')
-
-# %% ../../nbs/library/engine/sweep.ipynb #e5d75057
-@compiled
-def row_lengths(size):
-    """Numbers in a row of differences, and in a row of windows; a column more than needed keeps rows apart
-    in the cache."""
-    return (size.x_width + 1)*LANES, (size.W + 1)*LANES
-
-@compiled
-def block_length(size):
-    "Numbers in a block of images, with a margin of `SIDE` columns before and behind."
-    return (size.H*size.d_width + 2*SIDE)*size.C*LANES
-
-# %% ../../nbs/library/engine/sweep.ipynb #ebdc8fd1
-@compiled
-def room_lengths(size):
-    "Numbers in each part of a `Room`."
-    (wide, row), blocks = row_lengths(size), SIDE if size.alone else 1
-    few, all_rows = SIDE*LANES, SIDE*size.k*row
-    return (SIDE*wide, (size.k + 1)*few, SIDE*row, SIDE*row, all_rows, all_rows, few, few,
-            blocks*block_length(size))
-
-# %% ../../nbs/library/engine/sweep.ipynb #8fe4608f
-def scratch_size(
-    size: Sizes, # of a sweep
-) -> int: # numbers
-    "How much room `sweep` needs for its rows and blocks."
-    return sum(room_lengths(size))
-
-# %% ../../nbs/library/engine/sweep.ipynb #58add67e
-@compiled
-def carve_scratch(p, size):
-    "The parts of the scratch, one after the other; blocks begin behind their first margin."
-    line, line_tails, d2, heads, ring, tails, four, empty, block = room_lengths(size)
-    p1 = offset(p, line)
-    p2 = offset(p1, line_tails)
-    p3 = offset(p2, d2)
-    p4 = offset(p3, heads)
-    p5 = offset(p4, ring)
-    p6 = offset(p5, tails)
-    p7 = offset(p6, four)
-    p8 = offset(p7, empty)
-    return Room(limit(p, line), limit(p1, line_tails), limit(p2, d2), limit(p3, heads), limit(p4, ring),
-                limit(p5, tails), limit(p6, four), limit(p7, empty),
-                offset(limit(p8, block), SIDE*size.C*LANES))
 
 # %% ../../nbs/library/engine/sweep.ipynb #0014b21a
 @compiled
@@ -384,7 +406,7 @@ def group_at(shifts, s, most):
 # %% ../../nbs/library/engine/sweep.ipynb #8ed05599
 @compiled
 def mask_columns(d2, row, shifts, group):
-    """Put columns that do not belong to a shift, and shifts that are not there, infinitely far away."""
+    "Put columns that belong to no shift, and shifts that are not there, infinitely far away."
     for g in range(SIDE):
         start, end = group.right, group.right
         if group.first + g < group.end:
@@ -396,7 +418,7 @@ def mask_columns(d2, row, shifts, group):
 # %% ../../nbs/library/engine/sweep.ipynb #2b9f747e
 @compiled
 def mark_empty(empty, there, alone):
-    "`empty` [SIDE,LANES]: infinity for lanes beyond the images that are `there`, minus infinity else."
+    "`empty` [SIDE,LANES]: infinity for lanes beyond the images that are `there`, else −infinity."
     for g in range(SIDE):
         here = there - g*LANES if alone else there
         for lane in range(LANES): empty[g*LANES + lane] = np.inf if lane >= here else -np.inf
@@ -417,36 +439,36 @@ def clear(p, n):
 # %% ../../nbs/library/engine/sweep.ipynb #62a975ce
 @compiled
 def lay_out_blocks(images, b, count, size, factor, d_cols, room):
-    "Put the images of block b, or of the four from b on, side by side; `empty` says which lanes have none."
+    """Put the images of block b, or of the four from b on, side by side; `empty` says which lanes
+    have none."""
     each = size.C*size.H*size.W
     for g in range(SIDE if size.alone else 1):
         first = (b + g)*LANES
         # past the last image there is nothing to point to
         those = offset(images, min(first, count)*each)
         lay_out(those, count - first, size.C, size.H, size.W, factor, size.k//2, d_cols,
-                offset(room.block, g*block_length(size)))
+                offset(block_at(room, size, 0, 0), g*block_length(size)))
     mark_empty(room.empty, count - b*LANES, size.alone)
 
 # %% ../../nbs/library/engine/sweep.ipynb #3e5883f8
 @compiled
 def ring_row(x, size, room, group, y, x_row, d_row):
-    """Sums along row y of the windows, into the slot of the ring that is free; `x_row`, `d_row`: which rows of the
-    images stand there, −1 for none."""
-    (wide, row), n = row_lengths(size), group.right - group.left
-    slot, apart = offset(room.ring, y % size.k*row), size.k*row
+    """Sums along row y of the windows, into the slot of the ring that is free; `x_row`, `d_row`:
+    which rows of the images stand there, −1 for none."""
+    (_, row), n = row_lengths(size), group.right - group.left
+    slot = offset(room.ring, y % size.k*row)
     if x_row < 0 or d_row < 0:
-        for g in range(SIDE): clear(offset(slot, g*apart), n)
+        for g in range(SIDE): clear(offset(slot, g*size.k*row), n)
         return
     query = offset(x, (x_row*size.x_width + group.left)*size.C)
-    there = offset(room.block, (d_row*size.d_width + group.left + group.dx)*size.C*LANES)
-    rows_of_windows(query, there, size.C, size.k, n, block_length(size) if size.alone else 0, room.line, wide,
-                    room.line_tails, slot, apart)
+    there = block_at(room, size, d_row, group.left + group.dx)
+    rows_of_windows(query, there, size, n, room, slot)
 
 # %% ../../nbs/library/engine/sweep.ipynb #c09c58b9
 @compiled
 def sum_across(ring, tails, heads, k, row, first, i, end, n, out):
-    """Sums of rows i … i+k−1, of which the last has just come; a stretch began at row `first`, and no
-    window begins at `end` or later."""
+    """Sums of rows i … i+k−1, of which the last has just come; a stretch began at row `first`, and
+    no window begins at `end` or later."""
     newest = (i + k - 1) % k*row
     for g in range(SIDE):
         r, t, o = offset(ring, g*k*row), offset(tails, g*k*row), offset(out, g*row)
@@ -470,19 +492,21 @@ def distance_row(size, room, shifts, group, first, i, whole):
 
 # %% ../../nbs/library/engine/sweep.ipynb #6dc698a6
 @compiled
-def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, size, cutoff, least, top, sums, totals, best,
-          scratch, stats):
-    """All shifts of all images against one query. x [H,x_width,C]; images [N,C,H,W], to be multiplied by
-    `factor`; shifts [S] of `SHIFT`; top [H,W], infinite to begin with, and best [H,W]; sums [H,W,C+3,LANES];
-    totals [H,W,C+3] float64; scratch is full of zeros. All flat; x, factor, cutoff, least, top, sums and
-    scratch of one precision."""
+def sweep(x, images, layout, factor, size, limits, state, scratch, stats):
+    """All shifts of all images against one query. x [H,x_width,C]; images [N,C,H,W], to be
+    multiplied by `factor`; shifts [S] of `SHIFT`; in the state top [H,W], infinite to begin with,
+    sums [H,W,C+3,LANES], totals [H,W,C+3] float64, and best [H,W]; scratch is full of zeros. All
+    flat; x, factor, limits, top, sums and scratch of one precision."""
     k, C, W, (_, row) = size.k, size.C, size.W, row_lengths(size)
     room, query = carve_scratch(pointer(scratch), size), pointer(x)
+    shifts, x_rows, d_rows, numbers = layout.shifts, layout.x_rows, layout.d_rows, len(state.totals)
+    kept = State(pointer(state.top), pointer(state.sums), pointer(state.totals),
+                 pointer(state.best))
     count, taken, code = len(images)//(C*size.H*W), 0, len(shifts)
     side, most = (SIDE, 1) if size.alone else (1, SIDE)
-    step = block_length(size) if size.alone else C*LANES
+    step = step_of(size)
     for b in range(0, -(-count//LANES), side):
-        lay_out_blocks(pointer(images), b, count, size, factor, d_cols, room)
+        lay_out_blocks(pointer(images), b, count, size, factor, layout.d_cols, room)
         whole, s = (b + side)*LANES <= count, 0
         while s < len(shifts):
             group = group_at(shifts, s, most)
@@ -493,16 +517,16 @@ def sweep(x, images, shifts, x_rows, d_rows, d_cols, factor, size, cutoff, least
                 if i < group.top: continue
                 if i == first + k: first = i
                 distance_row(size, room, shifts, group, first, i, whole)
-                at, there = i*W + group.left, d_rows[i + group.dy + k//2]*size.d_width + group.left + group.dx
-                tops, those = offset(pointer(top), at), offset(pointer(sums), at*(C + 3)*LANES)
-                update_reference(room.d2, row, n, C, tops, those, offset(pointer(totals), at*(C + 3)),
-                                 offset(pointer(best), at), b*code + group.first, room.four, least)
-                accumulate(room.d2, row, n, offset(room.block, (there + k//2)*C*LANES), step, C, tops, those,
-                           cutoff, least, stats)
+                here = state_at(kept, i*W + group.left, C)
+                col = group.left + group.dx + k//2
+                centre = block_at(room, size, d_rows[i + group.dy + k//2], col)
+                name = b*code + group.first
+                update_reference(room.d2, row, n, C, here, name, room.four, limits.least)
+                accumulate(room.d2, row, n, centre, step, C, here, limits, stats)
             if taken >= FLUSH:
-                flush(pointer(sums), pointer(totals), len(totals))
+                flush(kept.sums, kept.totals, numbers)
                 taken = 0
-    flush(pointer(sums), pointer(totals), len(totals))
+    flush(kept.sums, kept.totals, numbers)
 
 # %% ../../nbs/library/engine/sweep.ipynb #788387de
 TOGETHER = 32 # images
@@ -527,14 +551,16 @@ def add_images(w, p, count, n, out):
     for i in range(count):
         if w[i] == 0: continue
         image, weight = offset(p, i*n), splat(w[i])
-        for o in range(0, n - LANES + 1, LANES): store(out, o, load(out, o) + weight*as_in(load(image, o), out))
+        for o in range(0, n - LANES + 1, LANES):
+            store(out, o, load(out, o) + weight*as_in(load(image, o), out))
         for o in range(n - n % LANES, n): out[o] += w[i]*image[o]
 
 # %% ../../nbs/library/engine/sweep.ipynb #981c037c
 @compiled
 def sweep_whole(x, images, a, factor, totals, num, best):
-    """All images against one query, in float64. x [M]; images [N,M]; a logit is −`factor` times a squared distance; totals: the largest logit, z,
-    Σ w·log w and Σ w², −inf and zeros to begin with; num [M]: Σ w·image; best [1]: image with the largest logit. All flat."""
+    """All images against one query, in float64. x [M]; images [N,M]; a logit is −`factor` times a
+    squared distance; totals: the largest logit, z, Σ w·log w and Σ w², −inf and zeros to begin
+    with; num [M]: Σ w·image; best [1]: image with the largest logit. All flat."""
     M, w, beside = len(x), np.zeros(TOGETHER), np.zeros(LANES)
     count = len(images)//M
     for start in range(0, count, TOGETHER):
@@ -561,7 +587,8 @@ def sweep_whole(x, images, a, factor, totals, num, best):
 def product_about(g, p, mean, n, beside):
     "Σ g·(p − mean) over n numbers, in the precision of g; `beside` is room for a vector."
     rest, s = 0., splat(0.)
-    for o in range(0, n - LANES + 1, LANES): s = s + load(g, o)*(as_in(load(p, o), g) - load(mean, o))
+    for o in range(0, n - LANES + 1, LANES):
+        s = s + load(g, o)*(as_in(load(p, o), g) - load(mean, o))
     store(beside, 0, s)
     for o in range(n - n % LANES, n): rest += g[o]*(p[o] - mean[o])
     for i in range(LANES): rest += beside[i]
@@ -581,8 +608,9 @@ def add_about(w, p, mean, n, squares, out):
 # %% ../../nbs/library/engine/sweep.ipynb #20c895a0
 @compiled
 def second_whole(x, images, a, factor, top, mean, g, squares, out):
-    """All images against one query whose belief is known, in float64. x, mean, g and out [M]; images [N,M]; a logit is −`factor` times
-    a squared distance, `top` the logarithm of all weights' sum. Adds what the squares, or the products with g, are weighed with. All flat."""
+    """All images against one query whose belief is known, in float64. x, mean, g and out [M];
+    images [N,M]; a logit is −`factor` times a squared distance, `top` the log of the weights' sum.
+    Adds what the squares, or the products with g, are weighed with. All flat."""
     M, beside = len(x), np.zeros(LANES)
     for i in range(len(images)//M):
         p = offset(pointer(images), i*M)

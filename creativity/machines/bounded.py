@@ -7,6 +7,7 @@ __all__ = ['Bounded']
 
 # %% ../../nbs/library/machines/bounded.ipynb #f4b0ad93
 import math
+from collections import namedtuple
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
@@ -159,9 +160,12 @@ def take_one(logit, count, value, j, top, z, num, p):
     for c in range(num.shape[1]): num[p, c] += m*value[c, j]
 
 # %% ../../nbs/library/machines/bounded.ipynb #fdc9a3bc
+Listed = namedtuple('Listed', 'flat offset at count start') # the windows of all groups
+
 @compiled
-def visit(flat, offset, at, count, start, q, a, scale, wanted, top, z, num):
+def visit(windows, q, a, scale, wanted, top, z, num):
     "Open the groups that are `wanted` [G,P]: all their windows, times `a`, against those pixels."
+    flat, offset, at, count, start = windows
     D, C, longest = q.shape[1], num.shape[1], 0
     for g in range(len(start) - 1): longest = max(longest, start[g + 1] - start[g])
     w, d2, value = np.empty((D, longest)), np.empty(longest), np.empty((C, longest))
@@ -240,10 +244,10 @@ def bounded_mean(
     wanted = torch.zeros_like(near, dtype=torch.bool)
     closed = torch.ones_like(near, dtype=torch.bool)
     wanted.scatter_(0, near.argmin(0)[None], True)
-    windows = [groups.flat, groups.offset, groups.at, groups.count, groups.start, q]
-    arrays, sums = [v.numpy() for v in windows], [v.numpy() for v in (top, z, num)]
+    listed = groups.flat, groups.offset, groups.at, groups.count, groups.start
+    windows, sums = Listed(*(v.numpy() for v in listed)), [v.numpy() for v in (top, z, num)]
     while True:
-        visit(*arrays, a, 1/(2*sigma**2), wanted.numpy(), *sums)
+        visit(windows, q.numpy(), a, 1/(2*sigma**2), wanted.numpy(), *sums)
         closed &= ~wanted
         b = influence(groups, near, sigma, top, z, num/z[:, None])*closed
         wide = b.sum(0) > tol

@@ -36,7 +36,7 @@ def pick_labels(
     rows: list[int], # which images
 ):
     "The labels of some images of a batch, given in whatever way they were given for all."
-    several = isinstance(label, list|tuple) or getattr(label, 'ndim', 0)
+    several = isinstance(label, list|tuple) or getattr(label, 'ndim', 0) > 0
     return [label[b] for b in rows] if several else label
 
 # %% ../../nbs/library/machines/mix.ipynb #94c132e7
@@ -167,11 +167,12 @@ class Tempered(Denoiser):
         machine: Machine, # any
         temperature: float|Sequence[float], # T; or a list by noise level, lowest noise first
     ):
-        several = isinstance(temperature, Sequence)
-        heat = tuple(map(float, temperature)) if several else float(temperature)
-        if not heat or min(heat if several else [heat]) <= 0:
+        given = temperature if isinstance(temperature, Sequence) else [temperature]
+        heat = tuple(float(v) for v in given)
+        if not heat or min(heat) <= 0:
             raise CreativityError(f'a temperature must be more than 0, got {temperature}')
-        self.machine, self.temperature = copy.copy(machine), heat
+        self.machine = copy.copy(machine)
+        self.temperature = heat if isinstance(temperature, Sequence) else heat[0]
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
         self.machine.schedule = Hotter(machine.schedule, heat)
 

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,13 +22,14 @@ from ..files import asset, read_json
 # %% ../../nbs/library/machines/widths.ipynb #b41bed8f
 Widths = int|Sequence[int]|Callable[[float], int]
 Scales = Widths|str
+V = TypeVar('V') # a width, or what else has n values by noise level
 
 # %% ../../nbs/library/machines/widths.ipynb #174b6e9b
 def scale_at(
-    scales: Widths, # one width, n widths (lowest noise first), or a function t -> width
+    scales: int|Sequence[V]|Callable[[float], V], # a width, n of them by noise, or t -> width
     t: float, # time in [0,1]
-) -> int: # the window width that serves t
-    "Of n widths, entry i−1 serves t in ((i−1)/n, i/n]."
+) -> int|V: # the window width that serves t
+    "Of n widths, lowest noise first, entry i−1 serves t in ((i−1)/n, i/n]."
     if callable(scales): return scales(t)
     if isinstance(scales, int): return scales
     n = len(scales)

@@ -40,20 +40,23 @@ def check_images(
 ) -> None:
     "Refuse, in one line, a training set that no machine could use."
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
-        got = f'{tuple(images.shape)} {images.dtype}' if isinstance(images, Tensor) else type(images).__name__
-        raise CreativityError('images must be a floating-point tensor [N,C,H,W], Images, a dictionary, '
-                              f'a path or the name of a set, got {got}')
-    if not images.numel(): raise CreativityError(f'there are no training images: got shape {tuple(images.shape)}')
-    if not torch.isfinite(images).all(): raise CreativityError('the training images hold NaN or Inf')
+        is_tensor = isinstance(images, Tensor)
+        got = f'{tuple(images.shape)} {images.dtype}' if is_tensor else type(images).__name__
+        raise CreativityError('images must be a floating-point tensor [N,C,H,W], Images, a '
+                              f'dictionary, a path or the name of a set, got {got}')
+    if not images.numel():
+        raise CreativityError(f'there are no training images: got shape {tuple(images.shape)}')
+    if not torch.isfinite(images).all():
+        raise CreativityError('the training images hold NaN or Inf')
     lo, hi = images.min().item(), images.max().item()
     if span is None or (span[0] - .001 <= lo and hi <= span[1] + .001): return
     raise CreativityError(f'training images must lie in [{span[0]:g}, {span[1]:g}], '
-                          f'got values from {lo:.3g} to {hi:.3g}: '
-                          'bring them there (bytes by from_uint8), or pass range=None if they are latents')
+                          f'got values from {lo:.3g} to {hi:.3g}: bring them there '
+                          '(bytes by from_uint8), or pass range=None if they are latents')
 
 # %% ../../nbs/library/machines/windows.ipynb #e4dde12b
 def as_store(
-    images: Data, # a tensor [N,C,H,W], Images, a store as a dictionary on disk, a path, or the name of a set
+    images: Data, # a tensor [N,C,H,W], Images, a store (a dictionary), a path, the name of a set
     labels: Any = None, # [N] classes, for a tensor
     span: tuple[float, float]|None = (-1, 1), # what the values must keep to; None: anything
     device: str|torch.device|None = None, # where a tensor shall lie; by default where it is
@@ -72,11 +75,13 @@ def as_store(
     if isinstance(images, np.ndarray): images = torch.from_numpy(images)
     check_images(images, span)
     if span == (-1, 1): warn_if_from_zero(images)
-    return TensorStore(images.to(device), None if labels is None else whole_labels(labels, len(images)))
+    if labels is not None: labels = whole_labels(labels, len(images))
+    return TensorStore(images.to(device), labels)
 
 # %% ../../nbs/library/machines/windows.ipynb #05b818da
 @lru_cache(maxsize=256)
-def cached_plan(rule, shape, k, x_circular, d_circular): return Plan(rule, shape, k, x_circular, d_circular)
+def cached_plan(rule, shape, k, x_circular, d_circular):
+    return Plan(rule, shape, k, x_circular, d_circular)
 
 # %% ../../nbs/library/machines/windows.ipynb #f1c38520
 @dataclass(repr=False, eq=False)
@@ -90,7 +95,7 @@ class Sources:
     window: Tensor|None = None # [n,C,h,w] of one pixel: the windows
     seen: Tensor|None = None # [C,h,w] of one pixel: what it sees
     mean: Tensor|None = None # [C] of one pixel: its posterior mean
-    corner: tuple[int, int]|None = None # of one pixel: first row and column of `seen`, from the centre
+    corner: tuple[int, int]|None = None # of one pixel: where `seen` begins, from the centre
     files: list[str]|None = None # [n] the files that the images are from, where they are known
 
     def __repr__(self):
@@ -109,29 +114,33 @@ def correlate(
 
 # %% ../../nbs/library/machines/windows.ipynb #d14de864
 class Around(NamedTuple):
-    "One pixel's question: where its candidates are and how far its window reaches; all count up by ones."
+    "One pixel's question: where its candidates are, how far its window reaches; all count by ones."
     rows: Tensor # where candidates have their centres
     cols: Tensor
     dr: Tensor # rows of a window, from its centre
     dc: Tensor
 
     def candidates(self, x, images, a, sigma):
-        "For the seen window `x` [C,h,w]: logits [N,I,J], centres [C,N,I,J], and the region [N,C,h,w] that the windows lie in."
+        """For the seen window `x` [C,h,w]: logits [N,I,J], centres [C,N,I,J], and the region
+        [N,C,h,w] that the windows lie in."""
         H, W = images.shape[2:]
-        down = torch.arange(int(self.rows[0] + self.dr[0]), int(self.rows[-1] + self.dr[-1]) + 1) % H
-        right = torch.arange(int(self.cols[0] + self.dc[0]), int(self.cols[-1] + self.dc[-1]) + 1) % W
+        reached = lambda at, d: torch.arange(int(at[0] + d[0]), int(at[-1] + d[-1]) + 1)
+        down, right = reached(self.rows, self.dr) % H, reached(self.cols, self.dc) % W
         region = images.cpu().double()[:, :, down[:, None], right]
         d2 = (x**2).sum() - 2*a*correlate(region, x) + a**2*correlate(region**2, torch.ones_like(x))
-        centres = region[:, :, -int(self.dr[0]):, -int(self.dc[0]):][:, :, :len(self.rows), :len(self.cols)]
+        centres = region[:, :, -int(self.dr[0]):, -int(self.dc[0]):]
+        centres = centres[:, :, :len(self.rows), :len(self.cols)]
         return d2/(-2*sigma**2), centres.movedim(1, 0), region
 
 # %% ../../nbs/library/machines/windows.ipynb #31c9fe60
 class _Best:
-    "The candidates with the largest logits, kept while the pieces go by; where two tie, the earlier row is first."
+    """The candidates with the largest logits, kept while the pieces go by; where two tie, the
+    earlier row is first."""
     def __init__(self, top, shape):
         self.top, self.shape = top, shape
-        self.kept = [torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.int64),
-                     torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, *shape, dtype=torch.float64)]
+        real, whole = torch.float64, torch.int64
+        self.kept = [torch.zeros(0, dtype=real), torch.zeros(0, dtype=whole),
+                     torch.zeros(0, 2, dtype=whole), torch.zeros(0, *shape, dtype=real)]
 
     def take(self, logits, numbers, around, region):
         "Look at the candidates [N,I,J] of one piece."
@@ -154,8 +163,12 @@ class _Best:
     def merge(self, store):
         "The best of all processes."
         most = int(store.gather(torch.tensor(len(self.kept[0]))).max())
-        fill = lambda v, value: torch.cat([v, torch.full((most - len(v), *v.shape[1:]), value, dtype=v.dtype)])
-        values = [store.gather(fill(v, -math.inf if i == 0 else 0)).flatten(0, 1) for i, v in enumerate(self.kept)]
+        def gathered(v, value):
+            "Filled up to as many rows as any process has."
+            rest = torch.full((most - len(v), *v.shape[1:]), value, dtype=v.dtype)
+            return store.gather(torch.cat([v, rest])).flatten(0, 1)
+        logits, *others = self.kept
+        values = [gathered(logits, -math.inf), *(gathered(v, 0) for v in others)]
         self.kept = [v[values[0] > -math.inf] for v in values]
         self.keep(*(v[:0] for v in self.kept))
         return self.kept
@@ -171,14 +184,14 @@ class LateBelief(Belief):
         self._late = late
 
     @cached_property
-    def variance(self) -> Tensor: # type: ignore[override]
+    def variance(self) -> Tensor:
         "Posterior variance [B,C,H,W]."
         return self._late()
 
     def at(self, i: int) -> 'LateBelief':
         "The belief about one image of the batch."
-        known = {name: v[i] for name in Belief.__dataclass_fields__ if (v := vars(self).get(name)) is not None}
-        known.pop('variance', None)
+        fields = {name: vars(self).get(name) for name in Belief.__dataclass_fields__}
+        known = {name: v[i] for name, v in fields.items() if v is not None and name != 'variance'}
         return LateBelief(lambda: self.variance[i], **known)
 
 # %% ../../nbs/library/machines/windows.ipynb #e28d291d
@@ -216,7 +229,8 @@ def _transformed(x):
 
 def _differentiates(x):
     "Will the gradient by x be asked for, or is x inside of a function transform?"
-    return _transformed(x) or (isinstance(x, Tensor) and torch.is_grad_enabled() and x.requires_grad)
+    if _transformed(x): return True
+    return isinstance(x, Tensor) and torch.is_grad_enabled() and x.requires_grad
 
 # %% ../../nbs/library/machines/windows.ipynb #7dbf515f
 def _one_by_one(f, info, in_dims, tensors, query):
@@ -243,8 +257,8 @@ class PosteriorMean(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx, *tangents):
-        raise CreativityError('a machine is differentiated backwards alone: take torch.func.jacrev or vjp, or '
-                              'torch.autograd, not jacfwd or jvp')
+        raise CreativityError('a machine is differentiated backwards alone: take torch.func.jacrev '
+                              'or vjp, or torch.autograd, not jacfwd or jvp')
 
 class PosteriorGradient(torch.autograd.Function):
     "The vector-Jacobian product of a posterior mean."
@@ -256,13 +270,15 @@ class PosteriorGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        raise CreativityError('a machine has first derivatives alone: the gradient of its gradient is not there')
+        raise CreativityError('a machine has first derivatives alone: '
+                              'the gradient of its gradient is not there')
 
     @staticmethod
     def jvp(ctx, *tangents): PosteriorGradient.backward(ctx, None)
 
     @staticmethod
-    def vmap(info, in_dims, g, x, query): return _one_by_one(PosteriorGradient, info, in_dims, (g, x), query)
+    def vmap(info, in_dims, g, x, query):
+        return _one_by_one(PosteriorGradient, info, in_dims, (g, x), query)
 
 # %% ../../nbs/library/machines/windows.ipynb #0b633a0e
 @dataclass
@@ -279,7 +295,8 @@ class _Recomputed:
             return torch.autograd.grad(self.answer(z), z, g)[0]
 
 def through_transforms(denoise):
-    "A machine's `denoise` that is plain torch, for `jacrev`, `grad`, `vjp` and `vmap` of `torch.func` too."
+    """A machine's `denoise` that is plain torch, for `jacrev`, `grad`, `vjp` and `vmap` of
+    `torch.func` too."""
     @wraps(denoise)
     def asked(self, x, t, label=None, k=None):
         if not _transformed(x): return denoise(self, x, t, label, k)
@@ -297,39 +314,41 @@ def read_bytes(
         words = re.fullmatch(r'\s*(\d+\.?\d*)\s*([KMG]?I?B)\s*', budget.upper())
         if words and words[2] in units: found = int(float(words[1])*units[words[2]])
     if budget is None or (found is not None and found >= 1): return found
-    raise CreativityError("max_bytes must be a whole number of bytes, at least 1, or words as '512MB' or '1GiB', "
-                          f'got {budget!r}')
+    raise CreativityError('max_bytes must be a whole number of bytes, at least 1, '
+                          f"or words as '512MB' or '1GiB', got {budget!r}")
 
 # %% ../../nbs/library/machines/windows.ipynb #155722d0
 class Machine(Denoiser):
-    """A denoiser with no learned weights: the posterior mean over a dictionary cut from training images.
+    """A denoiser with no learned weights: the posterior mean over a dictionary cut from images.
 
     A subclass says
 
-    - which windows: `check_width(k)` if it takes other widths than odd ones up to 2·max(H,W)−1; `windowed = False` if
-      it has none, so that `scales=` and `k=` are refused and its width is 0;
-    - which weights: `sums(x, images, k, a, sigma, stats)`, the `SoftmaxSums` of each query over one tensor of images,
-      with places in that tensor as `best`; `empty(x)`, such sums over no image; `read(found)`, the fields of a `Belief` in
-      them, and `variance_one(x, found, a, sigma)`, which takes another pass.
-      One that is no softmax over a dictionary defines `denoise` instead, and has no belief.
+    - which windows: `check_width(k)` if it takes other widths than odd ones up to 2·max(H,W)−1;
+      `windowed = False` if it has none, so that `scales=` and `k=` are refused and its width is 0;
+    - which weights: `sums(x, images, k, a, sigma, stats)`, the `SoftmaxSums` of each query over one
+      tensor of images, with places in that tensor as `best`; `empty(x)`, such sums over no image;
+      `read(found)`, the fields of a `Belief` in them, and `variance_one(x, found, a, sigma)`, which
+      takes another pass. One that is no softmax over a dictionary defines `denoise` instead, and
+      has no belief.
 
-    The dictionary is `self.store`: `self.store.slices(label, max_bytes)` gives a class's images piece by piece, wherever
-    they lie, and `self.store.merge` and `gather` bring the processes together that share it. `query(x, t, label)` checks
-    what a caller asks, `groups(t, labels, k)` sorts it by class and width, `levels(t, B)` gives signal and noise.
+    The dictionary is `self.store`: `self.store.slices(label, max_bytes)` gives a class's images
+    piece by piece, wherever they lie, and `self.store.merge` and `gather` bring the processes
+    together that share it. `query(x, t, label)` checks what a caller asks, `groups(t, labels, k)`
+    sorts it by class and width, `levels(t, B)` gives signal and noise.
     """
     windowed = True # has it widths?
     shape: tuple # (C,H,W), always known
 
     def __init__(self,
-        images: Data, # [N,C,H,W] training images; or Images, a dictionary, a path, the name of a set
+        images: Data, # [N,C,H,W] training images; Images, a dictionary, a path, the name of a set
         labels: Tensor|None = None, # [N] int64 their classes, for `label=`; only with a tensor
         schedule: Schedule|Tensor|None = None, # the paper's cosine by default; see `as_schedule`
-        scales: Scales|Path|None = None, # one width, a list (lowest noise first), t -> width, a name
-        range: tuple[float, float]|None = (-1, 1), # what images must keep to; None: anything (latents)
+        scales: Scales|Path|None = None, # a width, a list (lowest noise first), t -> width, a name
+        range: tuple[float, float]|None = (-1, 1), # what images must keep to; None: any (latents)
         # memory beyond the images, in bytes or as '1GB'; by default from what is free
         max_bytes: int|str|None = None,
         backend: str|None = None, # of the engine; by default the fastest that can run
-        device: str|torch.device|None = None, # where the sums are made; by default where the images lie
+        device: str|torch.device|None = None, # where the sums are made; by default at the images
     ):
         chosen_backend(backend)
         self.store = as_store(images, labels, range, device)
@@ -341,8 +360,10 @@ class Machine(Denoiser):
 
     def __repr__(self):
         size, classes = '×'.join(map(str, self.shape)), len(self.class_slices)
-        along = type(self.schedule).__name__ if self.schedule == CosineSchedule() else repr(self.schedule)
-        said = [f'{len(self.store)} images {size}', f'{classes} classes', self._widths_said(), along]
+        along = repr(self.schedule)
+        if self.schedule == CosineSchedule(): along = type(self.schedule).__name__
+        held = f'{len(self.store)} images {size}'
+        said = [held, f'{classes} classes', self._widths_said(), along]
         return f'{type(self).__name__}({", ".join(s for s in said if s)})'
 
     def _widths_said(self):
@@ -352,7 +373,8 @@ class Machine(Denoiser):
         if callable(self.scales): return 'widths by a function'
         if isinstance(self.scales, int): return f'width {self.scales}'
         ends = sorted({self.scales[0], self.scales[-1]}, key=[*self.scales].index)
-        return f'widths {" … ".join(map(str, ends))}' + (f' of {self._widths_name}' if self._widths_name else '')
+        said = f'widths {" … ".join(map(str, ends))}'
+        return f'{said} of {self._widths_name}' if self._widths_name else said
 
     def _take_scales(self, scales):
         "Keep window widths, checked, and the name that they came by."
@@ -397,28 +419,30 @@ class Machine(Denoiser):
         return other
 
     def check_width(self, k):
-        "The width as an int; CreativityError unless it is odd and from 1 to 2·max(H,W)−1, which covers the image."
+        "The width as an int; CreativityError unless odd and at most 2·max(H,W)−1: that covers all."
         return check_width(k, 2*max(self.shape[1:]) - 1)
 
     def _refuse_width(self, what):
         raise CreativityError(f'{type(self).__name__} compares whole images: it takes no {what}')
 
     def width(self, t, k=None):
-        "The window width at time `t`: `k` where it is given, else from `scales`; 0 for a machine without windows."
+        "The width at time `t`: `k` where it is given, else from `scales`; 0 for no windows."
         if not self.windowed: return 0 if k is None else self._refuse_width('k=')
         if k is None and self.scales is None:
             raise CreativityError(f'{type(self).__name__} needs scales=, or k= in the call')
         return self.check_width(scale_at(self.scales, t) if k is None else k)
 
     def find_labels(self, label, B):
-        "The class of each of `B` queries, an int or None, from one number or name, or one for each."
+        "The class of each of `B` queries, an int or None, from one number or name or one for each."
         if isinstance(label, Tensor|np.ndarray): label = label.tolist()
         if not isinstance(label, list|tuple): return [self.store.find(label)]*B
-        if len(label) != B: raise CreativityError(f'label must be one, or one for each of the {B} images, got {len(label)}')
+        if len(label) != B:
+            raise CreativityError(
+                f'label must be one, or one for each of the {B} images, got {len(label)}')
         return [self.store.find(v) for v in label]
 
     def query(self, x, t, label=None):
-        "`x` as a tensor in float32 or float64, `t` in float64, and the class of each query; one line for what cannot be."
+        "`x` as a tensor, float32 or float64, `t` in float64, and each query's class; checked."
         if isinstance(x, np.ndarray): x = torch.from_numpy(x)
         if isinstance(x, Tensor) and x.device != self.device:
             raise CreativityError(f'x is on {x.device}, the sums are made on {self.device}')
@@ -429,46 +453,53 @@ class Machine(Denoiser):
         "The queries that share class and width: `(rows of the batch, class, width)`."
         times = t.expand(len(labels)).tolist()
         keys = [(label, self.width(time, k)) for label, time in zip(labels, times, strict=True)]
-        return [([b for b, own in enumerate(keys) if own == key], *key) for key in dict.fromkeys(keys)]
+        rows = lambda key: [b for b, own in enumerate(keys) if own == key]
+        return [(rows(key), *key) for key in dict.fromkeys(keys)]
 
     def levels(self, t, B):
-        "Signal and noise level of each of `B` queries at `t` (a tensor, one time or [B]); the noise is never 0."
-        return self.schedule.a(t).expand(B).tolist(), self.schedule.sigma(t).expand(B).clamp(min=1e-6).tolist()
+        "Signal and noise level of `B` queries at `t` (a tensor, one or [B]); the noise is never 0."
+        a, sigma = self.schedule.a(t), self.schedule.sigma(t)
+        return a.expand(B).tolist(), sigma.expand(B).clamp(min=1e-6).tolist()
 
     def sums(self, x, images, k, a, sigma, stats):
         "The `SoftmaxSums` of each query over a tensor of images."
-        raise CreativityError(f'{type(self).__name__} has a posterior mean alone: ask IS, ES, LS, ELS or bbELS for beliefs')
+        raise CreativityError(f'{type(self).__name__} has a posterior mean alone: '
+                              'ask IS, ES, LS, ELS or bbELS for beliefs')
 
     def empty(self, x):
         "Sums over no image, for one query [C,H,W]."
-        return SoftmaxSums.empty(*x.shape, x.device)
+        C, H, W = x.shape
+        return SoftmaxSums.empty(C, H, W, x.device)
 
     def class_sums(self, x, label, k, a, sigma, stats):
-        "The `SoftmaxSums` of each query over a class, wherever its images lie; `best` names image numbers."
+        "The `SoftmaxSums` of each query over a class, all its pieces; `best` names image numbers."
         found = [self.empty(q) for q in x]
         for images, numbers in self.store.slices(label, (self.max_bytes or 2**28)//4):
-            for mine, p in zip(found, self.sums(x, images.to(x.device), k, a, sigma, stats), strict=True):
+            parts = self.sums(x, images.to(x.device), k, a, sigma, stats)
+            for mine, p in zip(found, parts, strict=True):
                 if stats: p.best[0] = numbers.to(p.best.device)[p.best[0]]
                 mine.merge_(p)
         return self.store.merge(found, stats)
 
     @torch.no_grad()
     def query_sums(self, x, t, label, k, stats):
-        "What there is `Found` for each query, checked first; the gradient of its mean is `pullback`'s."
+        "What is `Found` for each query, checked first; the gradient of its mean is `pullback`'s."
         x, t, labels = self.query(x, t, label)
         a, sigma = self.levels(t, len(x))
-        out = [None]*len(x)
+        out: dict[int, Found] = {}
         for rows, c, width in self.groups(t, labels, k):
             # a list as an index would travel to the device
             some = torch.stack([x[b] for b in rows])
-            found = self.class_sums(some, c, width, [a[b] for b in rows], [sigma[b] for b in rows], stats)
-            for b, p in zip(rows, found, strict=True): out[b] = Found(p, c, width)
-        return out
+            levels = [a[b] for b in rows], [sigma[b] for b in rows]
+            found = self.class_sums(some, c, width, *levels, stats)
+            out |= {b: Found(p, c, width) for b, p in zip(rows, found, strict=True)}
+        return [out[b] for b in range(len(x))]
 
     def denoise(self, x, t, label=None, k=None):
-        """Posterior mean [B,C,H,W] of `x` [B,C,H,W] at `t` (float or [B]), in x's dtype; differentiable in x, once.
+        """Posterior mean [B,C,H,W] of `x` [B,C,H,W] at `t` (float or [B]), in x's dtype.
 
-        `label`: a class number or name, or one for each image; `k` overrides scales.
+        Differentiable in x, once. `label`: a class number or name, or one for each image; `k`
+        overrides scales.
         """
         if isinstance(x, np.ndarray): x = torch.from_numpy(x)
         query = Query(self, t, label, k)
@@ -476,7 +507,8 @@ class Machine(Denoiser):
 
     @torch.no_grad()
     def pullback(self, g, x, t, label=None, k=None):
-        "The gradient [B,C,H,W] of ⟨g, posterior mean⟩ by `x` [B,C,H,W], float64: the vector-Jacobian product."
+        """The gradient [B,C,H,W] of ⟨g, posterior mean⟩ by `x` [B,C,H,W], float64: the
+        vector-Jacobian product."""
         return self.pull(g, x, t, label, self.query_sums(x, t, label, k, True))
 
     def pull(self, g, x, t, label, found):
@@ -492,20 +524,24 @@ class Machine(Denoiser):
         raise NotImplementedError
 
     def sensitivity(self, x, t, pixel, label=None, k=None, channel=None):
-        """Which pixels of `x` [B,C,H,W] the posterior mean at `pixel` (row, column) listens to: [B,C,H,W], a row of the
-        Jacobian in x's dtype. `channel`: of the pixel; None: the mean of its channels.
+        """Which pixels of `x` [B,C,H,W] the posterior mean at `pixel` (row, column) listens to.
+
+        [B,C,H,W], a row of the Jacobian in x's dtype. `channel`: of the pixel; None: the mean of
+        its channels.
         """
         H, W = self.shape[1:]
         i, j = pixel
-        if not (0 <= i < H and 0 <= j < W): raise CreativityError(f'there is no pixel {pixel} in an image of {H}×{W}')
+        if not (0 <= i < H and 0 <= j < W):
+            raise CreativityError(f'there is no pixel {pixel} in an image of {H}×{W}')
         g, channels = torch.zeros_like(x), self.shape[0] if channel is None else 1
         g[:, slice(None) if channel is None else channel, i, j] = 1/channels
         return self.pullback(g, x, t, label, k).to(x.device, x.dtype)
 
     def belief(self, x, t, label=None, k=None):
-        """What every pixel believes, as a `Belief` with a batch axis in front: [B,C,H,W], [B,H,W], place [B,2,H,W].
+        """What every pixel believes, as a `Belief` of a batch: [B,C,H,W], [B,H,W], place [B,2,H,W].
 
-        Its `variance` [B,C,H,W] is summed, exactly, when it is first asked for: one more pass. It is never negative.
+        Its `variance` [B,C,H,W] is summed, exactly, when it is first asked for: one more pass. It
+        is never negative.
         """
         found = self.query_sums(x, t, label, k, True)
         read = [self.read(f) for f in found]
@@ -526,34 +562,40 @@ class Machine(Denoiser):
 
     def sources(self, x, t, label=None, k=None, pixel: tuple[int, int]|None = None, top: int = 5,
                 mask: Tensor|None = None) -> Sources:
-        """The windows behind one pixel of an image `x` [C,H,W] or [1,C,H,W], with their weights; exact, float64.
+        """The windows behind one pixel of an image `x` [C,H,W] or [1,C,H,W], with their weights.
 
-        `pixel=None`: the images, each with its share of all pixels' belief, or of those in `mask` [H,W], bool.
+        Exact, float64. `pixel=None`: the images, each with its share of all pixels' belief, or of
+        those in `mask` [H,W], bool.
         """
         x = torch.as_tensor(x)
         if x.ndim == 3: x = x[None]
         x, t, (c,) = self.query(x, t, label) if x.ndim == 4 and len(x) == 1 else self._one_image(x)
-        if whole_number(top) is None or top < 1: raise CreativityError(f'top must be at least 1, got {top!r}')
+        if whole_number(top) is None or top < 1:
+            raise CreativityError(f'top must be at least 1, got {top!r}')
         (a,), (sigma,) = self.levels(t, 1)
         width, counted = self.width(float(t), k), self._counted(mask, pixel)
         if pixel is None: return self._sources_of_all(exact(x), c, width, a, sigma, top, counted)
-        return self._behind(x[0].cpu().double(), c, self.around(width, *self._pixel(pixel)), pixel, a, sigma, top)
+        around = self.around(width, *self._pixel(pixel))
+        return self._behind(x[0].cpu().double(), c, around, pixel, a, sigma, top)
 
     def _one_image(self, x):
         raise CreativityError(f'sources are those of one image [C,H,W], got {tuple(x.shape)}')
 
     def _pixel(self, pixel):
         "Row and column of a pixel that there is."
-        found = [whole_number(v) for v in pixel] if isinstance(pixel, tuple|list) else []
+        given = pixel if isinstance(pixel, tuple|list) else ()
+        found = [v for v in map(whole_number, given) if v is not None]
         H, W = self.shape[1:]
-        if len(found) != 2 or None in found or not (0 <= found[0] < H and 0 <= found[1] < W):
-            raise CreativityError(f'there is no pixel {pixel!r} in an image of {H}×{W}: pixel=(row, column)')
+        if len(given) != 2 or len(found) != 2 or not (0 <= found[0] < H and 0 <= found[1] < W):
+            raise CreativityError(
+                f'there is no pixel {pixel!r} in an image of {H}×{W}: pixel=(row, column)')
         return found
 
     def _counted(self, mask, pixel):
         "The pixels that count, as a bool tensor [H,W], or None: all."
         if mask is None: return None
-        if pixel is not None: raise CreativityError('mask= says which of all pixels count: leave pixel= out')
+        if pixel is not None:
+            raise CreativityError('mask= says which of all pixels count: leave pixel= out')
         found = torch.as_tensor(mask)
         if found.dtype != torch.bool or found.shape != self.shape[1:] or not found.any():
             want = f'a bool tensor {list(self.shape[1:])} with a pixel in it'
@@ -579,33 +621,41 @@ class Machine(Denoiser):
         rows, log_z = self.store.rows(label), p.z.log()
         count = (rows.stop - rows.start)*len(around.rows)*len(around.cols)
         logit, image, place, window = best.merge(self.store)
-        return Sources((logit - p.top[0, 0]).exp()/p.z[0, 0], image, float((log_z - p.sum_wlogw/p.z).exp()), count,
-                       place, window, seen, (p.num/p.z)[:, 0, 0], (int(around.dr[0]), int(around.dc[0])),
-                       self.store.files_of(image))
+        weight, n_eff = (logit - p.top[0, 0]).exp()/p.z[0, 0], (log_z - p.sum_wlogw/p.z).exp()
+        corner = int(around.dr[0]), int(around.dc[0])
+        return Sources(
+            weight, image, float(n_eff), count, place, window, seen, (p.num/p.z)[:, 0, 0], corner,
+            self.store.files_of(image))
 
     def _sources_of_all(self, x, label, k, a, sigma, top, counted):
         "The `Sources` of all pixels, or of those that are counted."
         p, = self.class_sums(x, label, k, [a], [sigma], False)
-        w, rows = self.image_shares(x[0], Found(p, label, k), a, sigma, counted), self.store.rows(label)
+        w = self.image_shares(x[0], Found(p, label, k), a, sigma, counted)
+        rows = self.store.rows(label)
         order = w.argsort(descending=True, stable=True)[:min(top, rows.stop - rows.start)]
         n_eff = float(torch.special.entr(w).sum().exp())
-        return Sources(w[order], order, n_eff, rows.stop - rows.start, files=self.store.files_of(order))
+        files = self.store.files_of(order)
+        return Sources(w[order], order, n_eff, rows.stop - rows.start, files=files)
 
-    def image_shares(self, x, found: Found, a: float, sigma: float, counted: Tensor|None = None) -> Tensor:
-        """Every image's share [N] in the belief about `x` [C,H,W], of which the sums are found: of the pixels
-        `counted` [H,W], None: of all. One more pass, with known normalisers; float64, on the CPU."""
+    def image_shares(self, x, found: Found, a: float, sigma: float,
+                     counted: Tensor|None = None) -> Tensor:
+        """Every image's share [N] in the belief about `x` [C,H,W], of which the sums are found: of
+        the pixels `counted` [H,W], None: of all. One more pass, with known normalisers; float64, on
+        the CPU."""
         p, shares, numbers = found.sums, [], []
+        log_z = p.top + p.z.log()
         for images, mine in self.store.slices(found.label, (self.max_bytes or 2**28)//4):
             for part in images.to(x.device).split(256):
-                log_z = p.top + p.z.log()
-                shares.append(self.image_weights(x, part.double(), found.k, a, sigma, log_z, counted))
+                known = part.double(), found.k, a, sigma, log_z, counted
+                shares.append(self.image_weights(x, *known))
             numbers.append(mine)
         w = torch.zeros(len(self.store), dtype=torch.float64)
         if shares: w[torch.cat(numbers).cpu()] = torch.cat(shares).cpu()
         return self.store.gather(w).sum(0)
 
     def image_weights(self, x, images, k, a, sigma, log_z, counted=None):
-        "Mean over the pixels, or the counted ones, of each image's weights [n], given the logs of all weights' sums."
+        """Mean over the pixels, or the counted ones, of each image's weights [n], given the logs of
+        all weights' sums."""
         raise CreativityError(f'{type(self).__name__} has no sources: ask IS, ES, LS, ELS or bbELS')
 
     def read(self, found: Found) -> dict[str, Tensor]:
@@ -621,22 +671,26 @@ class WindowMachine(Machine):
 
     def sums(self, x, images, k, a, sigma, stats):
         "By the engine, without a second look."
-        return stream(x, images, self.plan(k), a, sigma, stats, self.max_bytes, self.backend, judge=False)
+        budget = self.max_bytes, self.backend
+        return stream(x, images, self.plan(k), a, sigma, stats, *budget, judge=False)
 
     def class_sums(self, x, label, k, a, sigma, stats):
         "As for every machine; where float32 could be too coarse, once more in float64."
         out = super().class_sums(x, label, k, a, sigma, stats)
         if x.dtype == torch.float64: return out
-        doubts = [needs_float64(p, s, q, self.plan(k)) for p, s, q in zip(out, sigma, x, strict=True)]
-        doubts = torch.tensor(doubts).long().to(out[0].z.device)
-        for b in self.store.gather(doubts).amax(0).nonzero().flatten().tolist():
-            out[b], = super().class_sums(exact(x[b:b + 1]), label, k, a[b:b + 1], sigma[b:b + 1], stats)
+        plan, asked = self.plan(k), zip(out, sigma, x, strict=True)
+        doubts = torch.tensor([needs_float64(p, s, q, plan) for p, s, q in asked])
+        doubts = self.store.gather(doubts.long().to(out[0].z.device))
+        for b in doubts.amax(0).nonzero().flatten().tolist():
+            again = exact(x[b:b + 1]), label, k, a[b:b + 1], sigma[b:b + 1], stats
+            out[b], = super().class_sums(*again)
         return out
 
     def around(self, k, i, j):
         "The candidates of pixel (i,j), as the plan says."
         plan, found = self.plan(k), []
-        for at, n, axis, go in zip((i, j), self.shape[1:], plan.axes, (plan.x_rows, plan.x_cols), strict=True):
+        go_on = plan.x_rows, plan.x_cols
+        for at, n, axis, go in zip((i, j), self.shape[1:], plan.axes, go_on, strict=True):
             shifts = axis[(axis[:, 1] <= at) & (at < axis[:, 2]), 0]
             reach = torch.arange(-plan.r, plan.r + 1)[go[at:at + k] >= 0]
             found.append((torch.from_numpy(np.sort((at + shifts) % n)), reach))
@@ -644,8 +698,9 @@ class WindowMachine(Machine):
         return Around(rows, cols, dr, dc)
 
     def image_weights(self, x, images, k, a, sigma, log_z, counted=None):
-        "Mean over the pixels, or the counted ones, of each image's weights [n], by the engine's second pass."
-        one, number = torch.ones_like(log_z), torch.zeros(2, *log_z.shape, dtype=torch.int64, device=x.device)
+        """Mean over the pixels, or the counted ones, of each image's weights [n], by the engine's
+        second pass."""
+        one, number = torch.ones_like(log_z), torch.zeros(2, *log_z.shape, device=x.device).long()
         sums = SoftmaxSums(log_z, one, torch.zeros_like(x), one, one, number)
         backend = self.backend if self.backend == 'torch' else None
         counts = one if counted is None else counted.to(one)
@@ -663,13 +718,14 @@ class WindowMachine(Machine):
     def second_parts(self, known, label, k, spread=True):
         "The second pass over a class, piece by piece: `(Second, image numbers)`."
         backend = self.backend if self.backend == 'torch' else None
+        plan, budget = self.plan(k), (self.max_bytes, backend)
         for images, numbers in self.store.slices(label, (self.max_bytes or 2**28)//4):
-            yield second(known, images.to(known.x.device), self.plan(k), spread, self.max_bytes, backend), numbers
+            yield second(known, images.to(known.x.device), plan, spread, *budget), numbers
 
     def pull_one(self, g, x, found, a, sigma):
         "By the engine, over pieces and processes."
         known, plan = self.known(x, found, a, sigma, g, True), self.plan(found.k)
-        total = Second(*(torch.zeros(s, dtype=torch.float64, device=x.device) for s in (x.shape, x.shape[1:])), None)
+        total = Second.empty(known, plan.shape, 0)
         for part, _ in self.second_parts(known, found.label, found.k):
             total.spread += part.spread
             total.left += part.left
@@ -679,9 +735,11 @@ class WindowMachine(Machine):
 
     def variance_one(self, x, found, a, sigma):
         "By the engine's second pass, over pieces and processes."
-        known = replace(self.known(x, found, a, sigma, torch.ones_like(x), False), centred=True, squares=True)
+        known = self.known(x, found, a, sigma, torch.ones_like(x), False)
+        known = replace(known, centred=True, squares=True)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        for part, _ in self.second_parts(known, found.label, found.k, spread=False): total += part.left
+        for part, _ in self.second_parts(known, found.label, found.k, spread=False):
+            total += part.left
         return self.store.gather(total).sum(0)
 
     def read(self, found):
@@ -702,7 +760,8 @@ def pixel_grid(
     device: torch.device|str = 'cpu', # where it is wanted
 ) -> Tensor: # [2,H,W] int64
     "Row and column of every pixel."
-    return torch.stack(torch.meshgrid(*(torch.arange(n, device=device) for n in shape), indexing='ij'))
+    along = [torch.arange(n, device=device) for n in shape]
+    return torch.stack(torch.meshgrid(*along, indexing='ij'))
 
 # %% ../../nbs/library/machines/windows.ipynb #507cbf08
 class LSMachine(WindowMachine):
@@ -711,14 +770,15 @@ class LSMachine(WindowMachine):
 
 # %% ../../nbs/library/machines/windows.ipynb #78fd1bb2
 class BBELSMachine(WindowMachine):
-    "Boundary-broken equivariant local score: windows cut at the border, compared with all that are cut in the same way."
+    """Boundary-broken equivariant local score: windows cut at the border, compared with all that
+    are cut in the same way."""
     def plan(self, k): return cached_plan(bbels_rule, self.shape[1:], k, False, False)
 
 # %% ../../nbs/library/machines/windows.ipynb #8410d159
 class ELSMachine(WindowMachine):
     "Equivariant local score: wrapping windows, compared with training windows from every place."
     def __init__(self, images, labels=None, schedule=None, scales=None,
-        wrapped: bool = True, # False: only training windows that lie inside their image (the paper's code)
+        wrapped: bool = True, # False: training windows inside their image alone (the paper's code)
         **kwargs, # `range`, `max_bytes`, `backend`, `device`
     ):
         self.wrapped = wrapped
@@ -732,4 +792,5 @@ class ELSMachine(WindowMachine):
         return k
 
     def plan(self, k):
-        return cached_plan(els_rule if self.wrapped else els_inside_rule, self.shape[1:], k, True, self.wrapped)
+        rule = els_rule if self.wrapped else els_inside_rule
+        return cached_plan(rule, self.shape[1:], k, True, self.wrapped)

@@ -29,7 +29,7 @@ from ..engine.stream import nearest
 from ..files import write_all
 from ..machines.whole import ISMachine
 from ..machines.widths import whole_number
-from ..machines.windows import Machine, cached_plan, pixel_grid
+from ..machines.windows import LateBelief, Machine, cached_plan, pixel_grid
 
 # %% ../../nbs/library/measure/provenance.ipynb #3755ae51
 @dataclass(eq=False)
@@ -317,7 +317,8 @@ class Recorder(Denoiser):
     def __init__(self,
         machine: Machine, # any machine
     ):
-        self.machine, self.beliefs = machine, []
+        self.machine = machine
+        self.beliefs: list[LateBelief] = []
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
 
     def denoise(self, x, t, label=None, **kwargs):
