@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor

@@ -29,7 +29,7 @@ from ..engine.stream import nearest
 from ..files import write_all
 from ..machines.whole import ISMachine
 from ..machines.widths import whole_number
-from ..machines.windows import LateBelief, Machine, cached_plan, pixel_grid
+from ..machines.windows import Machine, cached_plan, pixel_grid
 
 # %% ../../nbs/library/measure/provenance.ipynb #3755ae51
 @dataclass(eq=False)
@@ -318,7 +318,7 @@ class Recorder(Denoiser):
         machine: Machine, # any machine
     ):
         self.machine = machine
-        self.beliefs: list[LateBelief] = []
+        self.beliefs: list = []
         self.schedule, self.shape, self.device = machine.schedule, machine.shape, machine.device
 
     def denoise(self, x, t, label=None, **kwargs):
@@ -539,8 +539,9 @@ def explain(
                  nearest_image_distance=distance[0].item(), sources=len(ids),
                  source_pixels=dict(zip(ids[order].tolist(), counts[order].tolist(), strict=True)))
     if store.files is not None:
-        mine, = store.files_of(nearest)
-        named = dict(zip(ids[order].tolist(), store.files_of(ids[order]), strict=True))
+        mine, = store.files_of(nearest) or ['']
+        files = store.files_of(ids[order]) or []
+        named = dict(zip(ids[order].tolist(), files, strict=True))
         facts |= dict(nearest_file=mine, source_files=named)
     controls = null_facts(machine, label, k, null, progress)
     facts |= dict(verdict=verdict(facts, distances_among(store, label), controls), null=controls)
