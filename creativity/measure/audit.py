@@ -306,7 +306,9 @@ def place(s: Subject) -> Section:
     knows = [t for t, v in zip(s.effort.times, mine, strict=True) if v > .1]
     picture = curves(s.effort.times, lines, 'place dependence', ylim=(-.03, None))
     told = f'{max(mine):.0%} of its belief at t = {s.effort.times[most]:g}'
-    verdict = (f'it hardly does: the place decides at most {told}' if not knows
+    verdict = ('no: at every noise level the place decides less than 1% of its belief'
+               if max(mine) < .01
+               else f'it hardly does: the place decides at most {told}' if not knows
                else f'yes, from t = {min(knows):g} on: the place decides up to {told}')
     return replace(
         new, status='plain', verdict=verdict,
