@@ -603,7 +603,8 @@ class Times(list):
         start: float = 1., # the starting noise is multiplied with it
         clean: bool|None = None, # the end is x̂₀ itself; None: if the last time is 0
     ):
-        try: super().__init__(as_time(torch.tensor([float(t) for t in times])).tolist())
+        exact = torch.float64
+        try: super().__init__(as_time(torch.tensor([*map(float, times)], dtype=exact)).tolist())
         except (TypeError, ValueError):
             raise CreativityError('times must be a falling list of numbers in [0,1], '
                                   f'got {times!r}') from None

@@ -425,3 +425,9 @@ def test_a_denoiser_of_any_shape_must_be_told_one():
     d.shape = None
     with pytest.raises(ValueError, match='shape='): sample(d, 2)
     assert sample(d, 2, shape=(3, 8, 8)).shape == (2, 3, 8, 8)
+
+
+def test_times_keep_their_digits():
+    "Widths change at times as .6, which float32 would move past the change."
+    assert Times([1., .6, .3, 0.]) == [1., .6, .3, 0.]
+    assert time_grid(10) == [i/10 for i in range(10, -1, -1)]
