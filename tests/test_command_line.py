@@ -319,10 +319,18 @@ def test_ctrl_c_while_it_starts(tmp_path, after):
     "No traceback once the program's own first line has run, which sets a handler; before it, Python itself is starting."
     code = f'''
 import os, runpy, signal, sys, threading, time
+stands, plain = threading.Event(), signal.signal
+def watched(number, handler):
+    before = plain(number, handler)
+    stands.set()
+    return before
+signal.signal = watched
 def interrupt():
-    while signal.getsignal(signal.SIGINT) is signal.default_int_handler: time.sleep(.001)
+    stands.wait()
     time.sleep({after})
-    os.kill(os.getpid(), signal.SIGINT)
+    while True: # Python loses one that falls into a callback or a finaliser: then one presses again
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(3)
 threading.Thread(target=interrupt, daemon=True).start()
 sys.argv = ['creativity', 'sample', '--seeds', '50']
 runpy.run_module('creativity', run_name='__main__')

@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from creativity.data.disk import moved, open_dictionary, write_dictionary
+from creativity.data.disk import image_version, open_dictionary, write_dictionary
 from creativity.data.find import load, make_dictionary
 from creativity.data.images import from_uint8
 from creativity.data.store import TensorStore
 from creativity.diffusion import add_noise, sample, seed_noise
 from creativity.errors import CreativityError
-from creativity.machines.shared import meet, sample_shared, seed_group, share
+from creativity.machines.shared import sample_shared, seed_group, share, wait_for_ranks
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
 from creativity.runs import reopen_run
@@ -58,8 +58,8 @@ def test_on_disk_as_in_memory(tmp_path, kind, t, label):
     torch.testing.assert_close(p.log_evidence, q.log_evidence, atol=2e-2, rtol=1e-5)
     clear = q.weight > .6
     assert (p.image == q.image)[clear].all()
-    widths = ', no widths' if kind.windowed else ''
-    assert repr(a) == f'{kind.__name__}(40 images 1×12×12, 3 classes{widths}, CosineSchedule)'
+    unset = ', no widths' if kind.windowed else ''
+    assert repr(a) == f'{kind.__name__}(40 images 1×12×12, 3 classes{unset}, CosineSchedule)'
     with pytest.raises(ValueError, match='label 9 is not in the data'): a.denoise(x, t, label=9, **widths)
 
 
@@ -103,8 +103,8 @@ def test_sources(tmp_path):
 
 def test_versions_differ():
     a = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), np.uint8)
-    assert len({moved(a, v).tobytes() for v in range(50)}) == 50
-    with pytest.raises(ValueError, match='0 to 49'): moved(a, 50)
+    assert len({image_version(a, v).tobytes() for v in range(50)}) == 50
+    with pytest.raises(ValueError, match='0 to 49'): image_version(a, 50)
 
 
 def damage(folder, how):
@@ -149,11 +149,10 @@ EQUAL = '''
 import sys, torch, torch.distributed as dist
 from dataclasses import replace
 from functools import partial
-from creativity.data.disk import *
-from creativity.data.find import load
-from creativity.machines.shared import *
-from creativity.machines.whole import *
-from creativity.machines.windows import *
+from creativity.data.disk import open_dictionary
+from creativity.machines.shared import ranks, share
+from creativity.machines.whole import ISMachine
+from creativity.machines.windows import BBELSMachine, LSMachine
 from test_distributed import query
 d = open_dictionary(sys.argv[1])
 y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.class_slices.items()])
@@ -213,7 +212,7 @@ def test_one_rank(tmp_path, world):
     x = query(d, .5)
     m = BBELSMachine(share(d, world))
     torch.testing.assert_close(m.denoise(x, .5, k=5), BBELSMachine(d.read(0, 40)).denoise(x, .5, k=5), atol=1e-4, rtol=0)
-    meet(world, 1)
+    wait_for_ranks(world, 1)
     with pytest.raises(ValueError, match='shards=2'): seed_group(2, 5)
     for cuts in ([0, 39], [0, 20, 40], [40, 0]):
         with pytest.raises(ValueError, match='cuts must rise'): share(d, world, cuts)

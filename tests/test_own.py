@@ -305,7 +305,7 @@ def test_images_are_decoded_one_at_a_time(tmp_path):
 
 def test_a_size_beyond_memory_is_refused_before_work(tmp_path):
     put({f'{i}.png': encode(GREY) for i in range(3)}, tmp_path/'a')
-    with pytest.raises(ValueError, match='of memory') as e: load(tmp_path/'a', size=200_000)
+    with pytest.raises(ValueError, match='of memory') as e: load(tmp_path/'a', size=60_000)
     one_line(e, 'n=', 'size=')
 
 

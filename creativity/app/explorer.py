@@ -226,7 +226,7 @@ def offer(
     return w.options if isinstance(w, Dropdown) else (False, True)
 
 # %% ../../nbs/library/app/explorer.ipynb #22dd286f
-def listen(
+def on_click(
     image: Image, # widget
     call: Callable, # function of a click's x and y in the picture's own pixels
 ): # the listener; None without the package ipyevents
@@ -276,7 +276,7 @@ class Explorer(VBox):
         self.belief = lru_cache(64)(self._belief)
         layout = Layout(width='100%', max_width='1000px')
         self.image, self.text = Image(format='png', layout=layout), HTML()
-        self.clicks = listen(self.image, self.pick)
+        self.clicks = on_click(self.image, self.pick)
         for name, w in self.controls.items():
             w.observe(lambda _, name=name: self.react(name), 'value')
         rows = list(self.controls.values())

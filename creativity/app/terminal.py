@@ -9,6 +9,7 @@ __all__ = []
 import codecs
 import inspect
 import os
+import signal
 import sys
 import unicodedata
 import warnings
@@ -84,23 +85,40 @@ def leave(
     sys.exit(code)
 
 # %% ../../nbs/library/app/terminal.ipynb #12395db8
+class _CtrlC:
+    "Notes that Ctrl-C was pressed: loops that are being compiled may turn it into another error."
+    pressed = False
+    def __enter__(self):
+        self.before = None
+        try:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self.before = signal.signal(signal.SIGINT, self.note)
+        except ValueError: pass # not the main thread, where no signal arrives
+        return self
+    def __exit__(self, *error):
+        if self.before is not None: signal.signal(signal.SIGINT, self.before)
+    def note(self, number, frame):
+        self.pressed = True
+        raise KeyboardInterrupt
+
 class Program(TyperGroup):
     "A group of commands: an error is one line and exit code 2, Ctrl-C is exit code 130."
     def main(self, args=None, prog_name=None, standalone_mode=True, **kwargs):
         words = list(sys.argv[1:] if args is None else args)
         debug = '--debug' in words or bool(os.environ.get('CREATIVITY_DEBUG'))
         words = [w for w in words if w != '--debug']
+        ctrl_c = _CtrlC()
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), ctrl_c:
                 warnings.showwarning = show_warning
                 name = prog_name or 'creativity'
                 code = super().main(words, name, standalone_mode=False, **kwargs)
         except (KeyboardInterrupt, typer.Abort): code = 130
         except Exception as e:
             close_bars()
-            if debug or not is_expected(e): raise
-            print(f'creativity: error: {one_line(e)}', file=sys.stderr)
-            code = 2
+            if not ctrl_c.pressed and (debug or not is_expected(e)): raise
+            code = 130 if ctrl_c.pressed else 2
+            if code == 2: print(f'creativity: error: {one_line(e)}', file=sys.stderr)
         if code == 130:
             close_bars()
             print('creativity: interrupted', file=sys.stderr)

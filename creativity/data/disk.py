@@ -473,7 +473,7 @@ def from_array(
     return Pieces(pieces, (len(keep), *size), classes, found.class_names)
 
 # %% ../../nbs/library/data/disk.ipynb #84cace41
-def moved(
+def image_version(
     images: np.ndarray, # uint8 [n,C,H,W]
     version: int, # 0 … 49; 0 is the image itself
 ) -> np.ndarray: # the same shape
@@ -500,7 +500,7 @@ def from_images(
     def pieces():
         for s in parts.values():
             for v in range(versions):
-                for i in order[s].split(block): yield moved(to_uint8(d.x[i]).numpy(), v)
+                for i in order[s].split(block): yield image_version(to_uint8(d.x[i]).numpy(), v)
 
     classes = {c: slice(s.start*versions, s.stop*versions) for c, s in parts.items()}
     shape, files = (len(d)*versions, *d.x.shape[1:]), d.files

@@ -163,7 +163,7 @@ def take_one(logit, count, value, j, top, z, num, p):
 Listed = namedtuple('Listed', 'flat offset at count start') # the windows of all groups
 
 @compiled
-def visit(windows, q, a, scale, wanted, top, z, num):
+def sum_opened(windows, q, a, scale, wanted, top, z, num):
     "Open the groups that are `wanted` [G,P]: all their windows, times `a`, against those pixels."
     flat, offset, at, count, start = windows
     D, C, longest = q.shape[1], num.shape[1], 0
@@ -247,7 +247,7 @@ def bounded_mean(
     listed = groups.flat, groups.offset, groups.at, groups.count, groups.start
     windows, sums = Listed(*(v.numpy() for v in listed)), [v.numpy() for v in (top, z, num)]
     while True:
-        visit(windows, q.numpy(), a, 1/(2*sigma**2), wanted.numpy(), *sums)
+        sum_opened(windows, q.numpy(), a, 1/(2*sigma**2), wanted.numpy(), *sums)
         closed &= ~wanted
         b = influence(groups, near, sigma, top, z, num/z[:, None])*closed
         wide = b.sum(0) > tol

@@ -66,7 +66,7 @@ def nobody_lost(
         raise TimeoutError(f'rank {dist.get_rank()}: {lost}: {brief(e)[:300]}') from None
 
 # %% ../../nbs/library/machines/shared.ipynb #70f7d7f1
-def meet(
+def wait_for_ranks(
     group, # process group
     timeout: float, # seconds that ranks may be apart
 ):
@@ -133,7 +133,7 @@ class SharedStore(Store):
     def merge(self, sums, stats=False):
         "The sums over all images, the same on every rank."
         if self.held is None: return sums
-        meet(self.group, self.timeout)
+        wait_for_ranks(self.group, self.timeout)
         with nobody_lost(self.timeout): return all_merge(sums, self.group, stats)
 
     def gather(self, values):
@@ -201,7 +201,7 @@ def _open_run(
     "Begin a run of several processes or go on with it; all must be here."
     everyone, first = dist.group.WORLD, dist.get_rank() == 0
     crc = torch.tensor(machine.store.checksum() if first else 0, device=machine.device)
-    meet(everyone, timeout)
+    wait_for_ranks(everyone, timeout)
     dist.broadcast(crc, 0, everyone)
     times = [i/steps for i in range(steps, 0, -1)]
     facts = more | dict(kind=type(machine).__name__, schedule=machine.schedule.to_dict(),
@@ -210,7 +210,7 @@ def _open_run(
     expected = dict(image=('float32', tuple(machine.shape)))
     # the first process begins the run, so that none takes seeds of another one for a run of old
     run = open_run(out, facts, expected) if first else None
-    meet(everyone, timeout)
+    wait_for_ranks(everyone, timeout)
     return run or open_run(out, facts, expected)
 
 # %% ../../nbs/library/machines/shared.ipynb #7f1de0a2
@@ -219,7 +219,7 @@ def _unfinished(run, seeds, group, device, timeout):
     # reading them tells of damage before any work
     there = set(run.seeds()) if dist.get_rank(group) == 0 else set()
     done = torch.tensor([s in there and bool(run.read(s)) for s in seeds], device=device).long()
-    meet(group, timeout)
+    wait_for_ranks(group, timeout)
     if len(seeds): dist.broadcast(done, dist.get_global_rank(group, 0), group)
     return [s for s, d in zip(seeds, done.tolist(), strict=True) if not d]
 

@@ -115,7 +115,7 @@ def exact_flows(
 # %% ../../nbs/studies/sampling.ipynb #f5d6a999
 def run_study(
     data: str = 'cifar10', # a set with a calibrated ResNet
-    label: int = 0, # the images of one class
+    label: str = '0', # the images of one class
     sizes: str = '500,1000,2000,5000', # images of the dictionaries; the largest for all ways
     seeds: int = 6, # flows
     first: int = 3, # number of the first seed
