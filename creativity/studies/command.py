@@ -9,7 +9,7 @@ __all__ = ['stored']
 import inspect
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -71,6 +71,13 @@ def make_study(
     record = dict(command=how, version=creativity.__version__, torch=torch.__version__)
     path = out/f'{result_name(run, given)}.json'
     return [write_json(path, record | run(**given), indent=None)]
+
+# %% ../../nbs/studies/command.ipynb #ad1a3167
+def rounded(
+    values: Iterable[float], # one for each seed
+) -> list[float]: # ready for JSON
+    "Four digits: of an error they are more than the seeds know."
+    return [float(f'{v:.4g}') for v in values]
 
 # %% ../../nbs/studies/command.ipynb #71bbb65e
 def stored(

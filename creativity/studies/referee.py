@@ -75,7 +75,7 @@ from ..networks.card import load_network
 from ..runs import Run, open_run
 from ..theory.rivals import grown_masks
 
-from .command import stored
+from .command import rounded, stored
 
 # %% ../../nbs/studies/referee.ipynb #1fe29296
 def moved_fields(
@@ -608,15 +608,10 @@ def judge(
     every = {n: np.stack([f[n] for f in found]) for n in kept}
     if one:
         error = every['one'][..., 0]
-        numbers = dict(one=dict(mse=_rounded(error.mean(1)), by_time=_rounded(error.mean(0))))
-    else: numbers = {n: {k: _rounded(v[:, i]) for i, k in enumerate(NUMBERS)}
+        numbers = dict(one=dict(mse=rounded(error.mean(1)), by_time=rounded(error.mean(0))))
+    else: numbers = {n: {k: rounded(v[:, i]) for i, k in enumerate(NUMBERS)}
                      for n, v in every.items()}
     return dict(settings=settings, images=facts['images'], numbers=numbers)
-
-
-def _rounded(values):
-    "Four digits of the errors are more than the seeds know."
-    return [float(f'{v:.4g}') for v in values]
 
 # %% ../../nbs/studies/referee.ipynb #4d31e17b
 def run_study(
@@ -687,7 +682,7 @@ def _spreads(j, protocol, seeds):
     "The standard deviation of each of the network's images."
     found = [_truths(j, protocol, s) for s in seeds]
     every = {n: torch.stack([f[n] for f in found]).flatten(1) for n in found[0]}
-    return {n: _rounded(v.std(-1, correction=0).numpy()) for n, v in every.items()}
+    return {n: rounded(v.std(-1, correction=0).numpy()) for n, v in every.items()}
 
 
 def _merged(judged, cells, known, ids):

@@ -27,6 +27,7 @@ from ..measure.compare import compare
 from ..metrics import scores, skill, skill_interval
 from ..networks.card import Network, load_network
 from ..networks.train import loss_by_noise
+from .command import rounded
 
 # %% ../../nbs/studies/training.ipynb #4d0d2c83
 def networks_by_length(
@@ -55,11 +56,6 @@ _WIDTHS: dict[str, Sequence[int]] = dict(
     bbELS=range(3, 18, 2), LS=(3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 31))
 _TIMES = (.1, .3, .5, .7, .9) # of one step
 
-
-def _rounded(values):
-    "Four digits."
-    return [float(f'{v:.4g}') for v in values]
-
 # %% ../../nbs/studies/training.ipynb #75bf1587
 def _end_to_end(net, machines, seeds, out, nulls=True):
     "The numbers of every seed, and the network's images."
@@ -68,9 +64,9 @@ def _end_to_end(net, machines, seeds, out, nulls=True):
     spread = truth.flatten(1).std(1)
     names = [n for n in found.images if n != 'network']
     contrast = {n: found.images[n].flatten(1).std(1)/spread for n in names}
-    row = {k: {n: _rounded(found.values[k][n]) for n in names} for k in ('mse', 'r')}
-    row['contrast'] = {n: _rounded(v.tolist()) for n, v in contrast.items()}
-    return row | dict(labels=found.labels, spread=_rounded(spread.tolist())), truth
+    row = {k: {n: rounded(found.values[k][n]) for n in names} for k in ('mse', 'r')}
+    row['contrast'] = {n: rounded(v.tolist()) for n, v in contrast.items()}
+    return row | dict(labels=found.labels, spread=rounded(spread.tolist())), truth
 
 
 def _one_step(net, machines, test, out, nulls=True):
@@ -78,7 +74,7 @@ def _one_step(net, machines, test, out, nulls=True):
     ids = range(_FIRST, _FIRST + _HELD_OUT)
     found: Any = compare(net, machines, ids, out=out, nulls=nulls, progress=False,
                          protocol='one-step', images=test, times=_TIMES)
-    return {n: dict(mse=_rounded(v.mean(0)), by_time=_rounded(v.mean(1)))
+    return {n: dict(mse=rounded(v.mean(0)), by_time=rounded(v.mean(1)))
             for n, v in found.values['mse'].items()}
 
 # %% ../../nbs/studies/training.ipynb #46c885ad
@@ -100,7 +96,7 @@ def _measure(net, d, many, test, seeds, out):
         one |= _one_step(net, more, test, where('many', 'one-step'), False)
     unseen = Images(test.x[:_LOSS_ON], test.y[:_LOSS_ON] if net.num_classes else None)
     facts = {k: net.card.get(k) for k in ('steps', 'images_seen', 'plans', 'sha256')}
-    loss = _rounded(loss_by_noise(net.net, unseen, net.schedule))
+    loss = rounded(loss_by_noise(net.net, unseen, net.schedule))
     return facts | dict(loss=loss, widths=widths) | row | dict(one=one), images
 
 # %% ../../nbs/studies/training.ipynb #48a88851
@@ -124,7 +120,7 @@ def run_study(
         made.append(found)
     for row, found in zip(rows, made, strict=True):
         alike = [scores(x, y) for x, y in zip(found, made[-1], strict=True)]
-        row['longest'] = {k: _rounded(s[k] for s in alike) for k in ('mse', 'r')}
+        row['longest'] = {k: rounded(s[k] for s in alike) for k in ('mse', 'r')}
     return dict(data=name, args=card['args'], images=len(d), many=many*classes, seeds=list(ids),
                 times=list(_TIMES), calibrated_on=list(_CALIBRATED_ON), held_out=_HELD_OUT,
                 rows=rows)
