@@ -7,7 +7,8 @@ import { test } from 'node:test'
 
 const page = new URL('../creativity/app/page/', import.meta.url)
 const [data, diffusion, flows, kernels, machines, plans, sums, sweeps, wat, gpu] = await Promise.all(
-  ['data', 'diffusion', 'flow', 'kernel', 'machines', 'plan', 'sums', 'sweep', 'wat', 'webgpu'].map(name => import(new URL(`${name}.js`, page))))
+  ['data', 'diffusion', 'flow', 'kernel', 'machines', 'plan', 'sums', 'sweep', 'wat', 'webgpu']
+    .map(name => import(new URL(`${name}.js`, page))))
 const read = name => JSON.parse(readFileSync(join(process.env.FIXTURES, `${name}.json`)))
 const WORST = 1e-4 // of x̂₀, whose range is 2
 
@@ -39,7 +40,8 @@ test('beliefs are those of the oracles', () => {
   for (const { data: name, x, cases } of read('beliefs').queries) {
     const set = setOf(read('beliefs').data[name])
     for (const { machine, k, t, skip, unique, oracle } of cases) {
-      const what = `${machine} k=${k} t=${t} on ${name}${skip >= 0 ? ' without one' : ''}`, b = believe(set, machine, k, x, t, skip)
+      const what = `${machine} k=${k} t=${t} on ${name}${skip >= 0 ? ' without one' : ''}`
+      const b = believe(set, machine, k, x, t, skip)
       near('mean', b.mean, oracle.mean)
       near('log evidence, relative', relative(Array.from(b.logEvidence)), relative(oracle.log_evidence), 1e-6)
       near('entropy', b.entropy, oracle.entropy)
@@ -84,7 +86,8 @@ test('with and without the vector unit', () => {
 
 test('the assembler refuses what it does not know', () => {
   const f = body => `(module (func (export "f") (param $a i32) ${body}))`
-  assert.ok(WebAssembly.validate(wat.assemble(f('(local $b i32) (local.set $b (i32.add (local.get $a) (i32.const -70)))'))))
+  const right = f('(local $b i32) (local.set $b (i32.add (local.get $a) (i32.const -70)))')
+  assert.ok(WebAssembly.validate(wat.assemble(right)))
   assert.throws(() => wat.assemble(f('(i32.popcnt (local.get $a))')), /no instruction/)
   assert.throws(() => wat.assemble(f('(local.set $c (i32.const 1))')), /no local/)
 })
@@ -108,13 +111,15 @@ test('flows end in the same image', async () => {
   for (const c of read('real')) {
     const set = setOf(c), { machine, scales, steps, noise, image } = c.flow
     let last
-    for await (const s of flows.flow(noise, steps, async (x, t) => believe(set, machine, diffusion.widthAt(scales, t), x, t))) last = s
+    const denoise = async (x, t) => believe(set, machine, diffusion.widthAt(scales, t), x, t)
+    for await (const s of flows.flow(noise, steps, denoise)) last = s
     near('image at the end of a flow', last.x, image)
   }
 })
 
 test('single precision is doubted where sums are large and rivals are close', () => {
-  const set = { C: 1, H: 16, W: 16 }, P = 256, noise = Float64Array.from(diffusion.seedNoise(4, P)), far = noise.map(v => 20 * v)
+  const set = { C: 1, H: 16, W: 16 }, P = 256
+  const noise = Float64Array.from(diffusion.seedNoise(4, P)), far = noise.map(v => 20 * v)
   // all pixels believe that their best candidate is `d` away, and that `z` of them count
   const doubt = (x, d, z, t = .5, k = 7) =>
     gpu.doubt(set, 'bbels', k, x, t, { top: new Float64Array(P).fill(-d), z: new Float64Array(P).fill(z) })
@@ -141,7 +146,8 @@ test('schedule and widths are those of the package', () => {
 
 test('the stored sets are read as the package reads them', async () => {
   for (const { name, classes, seeds, first, last, drawn } of read('sets')) {
-    const raw = readFileSync(new URL(`data/${name}.bin`, page)), buffer = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length)
+    const raw = readFileSync(new URL(`data/${name}.bin`, page))
+    const buffer = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length)
     const set = data.parse(await data.unpack(buffer)), c = data.classOf(set, classes - 1), size = set.C * set.H * set.W
     assert.equal(set.classes.length, classes)
     near('first image', data.classOf(set, 0).data.subarray(0, size), first, 0)
@@ -152,7 +158,8 @@ test('the stored sets are read as the package reads them', async () => {
 })
 
 test('widths that make no sense are refused', () => {
-  for (const [machine, k] of [['bbels', 4], ['ls', -1], ['elsInside', 9]]) assert.throws(() => plans.plan(machine, 8, 8, k), /width/)
+  for (const [machine, k] of [['bbels', 4], ['ls', -1], ['elsInside', 9]])
+    assert.throws(() => plans.plan(machine, 8, 8, k), /width/)
 })
 
 test('the worst errors, for whoever reads this', t => {

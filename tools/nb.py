@@ -13,6 +13,7 @@ The .ipynb files are the only source; `.text/` holds throw-away text copies of t
 import argparse
 import base64
 import io
+import multiprocessing
 import os
 import re
 import sys
@@ -27,6 +28,9 @@ NBS, TEXT = ROOT/'nbs', ROOT/'.text'
 VOLATILE = re.compile(r'^#\|\s*volatile', re.M)
 # Cells that are not executed here; their outputs are kept.
 SKIPPED = re.compile(r'^#\|\s*(slow|gpu|eval:\s*false)|nbdev_export\(\)', re.M)
+# What nearly every notebook imports, and takes seconds to import.
+HEAVY = ['execnb.shell', 'fastcore.test', 'ipywidgets', 'matplotlib.pyplot', 'nbdev.clean',
+         'nbdev.showdoc', 'numba', 'requests', 'torch', 'tqdm.auto', 'typer']
 OPTS = {'cell_metadata_filter': '-all', 'notebook_metadata_filter': '-all'}
 
 
@@ -115,11 +119,19 @@ def run(nb):
     print(f'{show(nb)} ran in {time.time() - t:.0f} s', flush=True)
 
 
-def run_all(nbs):
-    """Each in a process of its own, as `check` does it.
+def processes(jobs):
+    """A pool that gives each notebook a process of its own.
 
-    Settings of matplotlib that one notebook leaves behind would change the next one's pictures."""
-    with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool: list(pool.map(run, nbs))
+    Settings of matplotlib that one notebook leaves behind would change the next one's pictures.
+    On Linux the processes are forks of one that has imported what is heavy and done nothing else.
+    """
+    context = multiprocessing.get_context('forkserver' if sys.platform == 'linux' else 'spawn')
+    if sys.platform == 'linux': context.set_forkserver_preload(HEAVY)
+    return ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
+
+
+def run_all(nbs):
+    with processes(1) as pool: list(pool.map(run, nbs))
 
 
 def pixels(b64):
@@ -177,7 +189,7 @@ def check(nb):
 
 def check_all(nbs, jobs):
     bad = 0
-    with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as pool:
+    with processes(jobs) as pool:
         for name, secs, diffs in pool.map(check, nbs):
             verdict = 'STALE' if diffs else 'fresh'
             print(f'{name}: {verdict} ({secs:.0f} s)', *diffs, sep='\n  ', flush=True)

@@ -47,7 +47,8 @@ export function shareStep() {
     for (const text of $$('[data-out="step"]')) text.textContent = state.step
     for (const text of $$('[data-out="asked"]')) text.textContent = Math.min(state.step, STEPS - 1)
     for (const text of $$('[data-out="step-text"]'))
-      text.textContent = made ? `${state.step} of ${STEPS} · signal ${a.toFixed(2)} · noise σ ${sigma.toFixed(2)}` : ''
+      text.textContent = made
+        ? `${state.step} of ${STEPS} · signal ${a.toFixed(2)} · noise σ ${sigma.toFixed(2)}` : ''
   })
 }
 

@@ -5,28 +5,35 @@ import { assemble } from './wat.js'
 const get = v => `(local.get ${v})`
 const f = (op, ...args) => `(f64x2.${op} ${args.join(' ')})`
 const number = v => `(f64x2.const ${v})`
+const channels = C => [...Array(C).keys()]
 
 // exp(−v) for v in [0,80]: 2 to the whole part, by the bits of the exponent, times a polynomial for the rest (7e-8).
-const parts = [-0.0009387876505143888, 0.009188609960999183, -0.0552797209694007, 0.24017218864134215, -0.6931422525113684, 0.9999999250616821]
+const parts = [-0.0009387876505143888, 0.009188609960999183, -0.0552797209694007,
+  0.24017218864134215, -0.6931422525113684, 0.9999999250616821]
+const polynomial = y => parts.map(number).reduce((sum, c) => f('add', f('mul', sum, y), c))
+const power = whole => `(i64x2.shl
+    (i64x2.sub (i64x2.const 1023 1023) (i64x2.extend_low_i32x4_u ${whole})) (i32.const 52))`
 const exp = v => `
   (local.set $y ${f('mul', v, number(Math.LOG2E))})
   (local.set $whole (i32x4.trunc_sat_f64x2_u_zero ${get('$y')}))
   (local.set $y ${f('sub', get('$y'), `(f64x2.convert_low_i32x4_u ${get('$whole')})`)})
-  (local.set $e ${f('mul', parts.reduce((sum, c, i) => i ? f('add', f('mul', sum, get('$y')), number(c)) : number(c), ''),
-    `(i64x2.shl (i64x2.sub (i64x2.const 1023 1023) (i64x2.extend_low_i32x4_u ${get('$whole')})) (i32.const 52))`)})`
+  (local.set $e ${f('mul', polynomial(get('$y')), power(get('$whole')))})`
 
 // The squared difference of a pixel of the query and the two images, summed over C channels; `q` and `d` go on.
+const apart = c => f('sub',
+  `(v128.load64_splat offset=${8 * c} ${get('$q')})`, `(v128.load offset=${16 * c} ${get('$d')})`)
 const square = C => `
-  (local.set $v ${f('sub', `(v128.load64_splat ${get('$q')})`, `(v128.load ${get('$d')})`)})
+  (local.set $v ${apart(0)})
   (local.set $sq ${f('mul', get('$v'), get('$v'))})
-  ${Array.from({ length: C - 1 }, (_, c) => `
-  (local.set $v ${f('sub', `(v128.load64_splat offset=${8 * c + 8} ${get('$q')})`, `(v128.load offset=${16 * c + 16} ${get('$d')})`)})
+  ${channels(C).slice(1).map(c => `
+  (local.set $v ${apart(c)})
   (local.set $sq ${f('add', get('$sq'), f('mul', get('$v'), get('$v')))})`).join('')}
   (local.set $q (i32.add ${get('$q')} (i32.const ${8 * C})))
   (local.set $d (i32.add ${get('$d')} (i32.const ${16 * C})))`
 
 // Of a pixel, 16 bytes each: 0 reference distance, 1 shift, 2 Σ w, 3 Σ w·gap, 4 Σ w², 5 … Σ w·centre.
 const load = i => `(v128.load offset=${16 * i} ${get('$o')})`
+const centre = c => `(v128.load offset=${16 * c} ${get('$key')})`
 const store = (i, v) => `(v128.store offset=${16 * i} ${get('$o')} ${v})`
 const clamp = v => f('pmin', v, number(80))
 
@@ -43,7 +50,7 @@ const take = C => `
       ${store(3, f('mul', get('$e'), f('add', load(3), f('mul', get('$drop'), load(2)))))}
       ${store(2, f('mul', get('$e'), load(2)))}
       ${store(4, f('mul', f('mul', get('$e'), get('$e')), load(4)))}
-      ${Array.from({ length: C }, (_, c) => store(5 + c, f('mul', get('$e'), load(5 + c)))).join(' ')}
+      ${channels(C).map(c => store(5 + c, f('mul', get('$e'), load(5 + c)))).join(' ')}
       (local.set $gap ${f('sub', get('$total'), get('$v'))})
     ))
     (local.set $gap ${clamp(get('$gap'))})
@@ -51,23 +58,27 @@ const take = C => `
     ${store(2, f('add', load(2), get('$e')))}
     ${store(3, f('add', load(3), f('mul', get('$e'), get('$gap'))))}
     ${store(4, f('add', load(4), f('mul', get('$e'), get('$e'))))}
-    ${Array.from({ length: C }, (_, c) => store(5 + c, f('add', load(5 + c), f('mul', get('$e'), `(v128.load offset=${16 * c} ${get('$key')})`)))).join(' ')}
+    ${channels(C).map(c => store(5 + c, f('add', load(5 + c), f('mul', get('$e'), centre(c))))).join(' ')}
   ))`
 
 const add = (...v) => v.reduce((a, b) => `(i32.add ${a} ${b})`)
 const times = (a, b) => `(i32.mul ${a} ${b})`
 const int = v => `(i32.const ${v})`
+const less = (v, than = 0) => `(i32.sub (i32.const ${than}) ${v})`
+// Where a number stands: in row i of a table J wide that begins at `base`, in the column that the last ones add up to.
+const at = (base, size, i, J, ...column) => add(base, times(add(times(i, J), ...column), int(size)))
 const step = (name, by) => `(local.set ${name} ${add(get(name), int(by))})`
 
 // A function for C channels. All addresses are in bytes; query [I,J,C] numbers, keys [Id,Jd,C] pairs.
 const sweepFor = C => `(func (export "sweep${C}")
-  (param $query i32) (param $keys i32) (param $shifts i32) (param $count i32) (param $J i32) (param $Jd i32) (param $W i32)
-  (param $k i32) (param $r i32) (param $line i32) (param $ring i32) (param $column i32) (param $sums i32)
-  (local $s i32) (local $dy i32) (local $dx i32) (local $i0 i32) (local $i1 i32) (local $u0 i32) (local $w i32) (local $i i32)
-  (local $slot i32) (local $q i32) (local $d i32) (local $u i32) (local $at i32) (local $from i32) (local $o i32) (local $key i32)
-  (local $col i32) (local $old i32) (local $full i32) (local $ready i32)
-  (local $v v128) (local $sq v128) (local $sum v128) (local $total v128) (local $gap v128) (local $drop v128) (local $y v128)
-  (local $whole v128) (local $e v128) (local $shift v128)
+  (param $query i32) (param $keys i32) (param $shifts i32) (param $count i32)
+  (param $J i32) (param $Jd i32) (param $W i32) (param $k i32) (param $r i32)
+  (param $line i32) (param $ring i32) (param $column i32) (param $sums i32)
+  (local $s i32) (local $dy i32) (local $dx i32) (local $i0 i32) (local $i1 i32) (local $u0 i32) (local $w i32)
+  (local $i i32) (local $slot i32) (local $q i32) (local $d i32) (local $u i32) (local $at i32) (local $from i32)
+  (local $o i32) (local $key i32) (local $col i32) (local $old i32) (local $full i32) (local $ready i32)
+  (local $v v128) (local $sq v128) (local $sum v128) (local $total v128) (local $gap v128) (local $drop v128)
+  (local $y v128) (local $whole v128) (local $e v128) (local $shift v128)
   (block $done (loop $next
     (br_if $done (i32.ge_s ${get('$s')} ${get('$count')}))
     (local.set $shift (f64x2.convert_low_i32x4_u ${`(v128.load ${add(get('$shifts'), int(24))})`}))
@@ -84,8 +95,8 @@ const sweepFor = C => `(func (export "sweep${C}")
     (local.set $i ${get('$i0')}) (local.set $slot (i32.const 0))
     (block $rows (loop $row
       (br_if $rows (i32.ge_s ${get('$i')} (i32.sub ${add(get('$i1'), get('$k'))} (i32.const 1))))
-      (local.set $q ${add(get('$query'), times(add(times(get('$i'), get('$J')), get('$u0')), int(8 * C)))})
-      (local.set $d ${add(get('$keys'), times(add(times(add(get('$i'), get('$dy')), get('$Jd')), get('$u0'), get('$dx')), int(16 * C)))})
+      (local.set $q ${at(get('$query'), 8 * C, get('$i'), get('$J'), get('$u0'))})
+      (local.set $d ${at(get('$keys'), 16 * C, add(get('$i'), get('$dy')), get('$Jd'), get('$u0'), get('$dx'))})
       (local.set $sum ${number(0)}) (local.set $at ${get('$line')}) (local.set $u (i32.const 1))
       (block $first (loop $more
         (br_if $first (i32.ge_s ${get('$u')} ${get('$k')}))
@@ -97,8 +108,11 @@ const sweepFor = C => `(func (export "sweep${C}")
       (local.set $ready (i32.ge_s ${add(get('$i'), int(1))} ${add(get('$i0'), get('$k'))}))
       (local.set $from ${get('$line')}) (local.set $col ${get('$column')})
       (local.set $old ${add(get('$ring'), times(times(get('$slot'), get('$W')), int(16)))})
-      (local.set $o ${add(get('$sums'), times(add(times(add(get('$i'), '(i32.sub (i32.const 1) (local.get $k))'), get('$W')), get('$u0')), int(16 * (C + 5))))})
-      (local.set $key ${add(get('$keys'), times(add(times(add(get('$i'), get('$dy'), '(i32.sub (i32.const 0) (local.get $r))'), get('$Jd')), get('$u0'), get('$dx'), get('$r')), int(16 * C)))})
+      (local.set $o ${
+        at(get('$sums'), 16 * (C + 5), add(get('$i'), less(get('$k'), 1)), get('$W'), get('$u0'))})
+      (local.set $key ${
+        at(get('$keys'), 16 * C, add(get('$i'), get('$dy'), less(get('$r'))), get('$Jd'),
+          get('$u0'), get('$dx'), get('$r'))})
       (local.set $u (i32.const 0))
       (block $all (loop $more
         (br_if $all (i32.ge_s ${get('$u')} ${get('$w')}))

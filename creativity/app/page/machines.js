@@ -7,8 +7,8 @@ import { sweep } from './sweep.js'
 // A set of training images: { data: Float32Array [N,C,H,W], N, C, H, W }. `skip` is the number of one that is left out,
 // −1 for none; it is only a range of images that a worker is given, so leaving one out needs no copy.
 
-// Sums over images first … first+count−1 for the query x [C,H,W] at time t, and with `each` the logs of every image's
-// own sums [count,P] (P = 1 for IS: one belief for all pixels).
+// Sums over images first … first+count−1 for the query x [C,H,W] at time t, and with `each` the logs of every
+// image's own sums [count,P] (P = 1 for IS: one belief for all pixels).
 export function partial(set, machine, k, x, t, first, count, skip = -1, wantEach = false) {
   const { a, sigma } = levels(t), P = set.H * set.W
   const sums = emptySums(P, set.C), each = wantEach ? new Float64Array(count * P).fill(-Infinity) : undefined

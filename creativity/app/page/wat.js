@@ -1,13 +1,18 @@
-// A small assembler: WebAssembly's text format, folded, to its binary form. It knows one module that imports a memory and
-// exports functions, and the instructions below.
+// A small assembler: WebAssembly's text format, folded, to its binary form. It knows one module that imports a memory
+// and exports functions, and the instructions below.
 
 const plain = {
-  'i32.eqz': [0x45], 'i32.lt_s': [0x48], 'i32.ge_s': [0x4e], 'i32.add': [0x6a], 'i32.sub': [0x6b], 'i32.mul': [0x6c], 'i32.eq': [0x46],
+  'i32.eqz': [0x45], 'i32.eq': [0x46], 'i32.lt_s': [0x48], 'i32.ge_s': [0x4e],
+  'i32.add': [0x6a], 'i32.sub': [0x6b], 'i32.mul': [0x6c],
 }
-const memory = { 'i32.load': [0x28], 'f64.load': [0x2b], 'v128.load': [0xfd, 0], 'v128.load64_splat': [0xfd, 10], 'v128.store': [0xfd, 11] }
+const memory = {
+  'i32.load': [0x28], 'f64.load': [0x2b],
+  'v128.load': [0xfd, 0], 'v128.load64_splat': [0xfd, 10], 'v128.store': [0xfd, 11],
+}
 const vector = {
-  'f64x2.splat': 0x14, 'f64x2.lt': 0x49, 'v128.bitselect': 0x52, 'v128.any_true': 0x53, 'i64x2.extend_low_i32x4_u': 0xc9,
-  'i64x2.shl': 0xcb, 'i64x2.sub': 0xd1, 'f64x2.add': 0xf0, 'f64x2.sub': 0xf1, 'f64x2.mul': 0xf2, 'f64x2.pmin': 0xf6,
+  'f64x2.splat': 0x14, 'f64x2.lt': 0x49, 'v128.bitselect': 0x52, 'v128.any_true': 0x53,
+  'i64x2.extend_low_i32x4_u': 0xc9, 'i64x2.shl': 0xcb, 'i64x2.sub': 0xd1,
+  'f64x2.add': 0xf0, 'f64x2.sub': 0xf1, 'f64x2.mul': 0xf2, 'f64x2.pmin': 0xf6,
   'i32x4.trunc_sat_f64x2_u_zero': 0xfd, 'f64x2.convert_low_i32x4_u': 0xff,
 }
 const types = { i32: 0x7f, f64: 0x7c, v128: 0x7b }
@@ -50,12 +55,17 @@ function assembleFunction(parts) {
     else if (part[0] !== 'export') body.push(part)
   }
   const names = [...params, ...locals].map(p => p[0]), labels = []
-  const local = name => { const at = names.indexOf(name); if (at < 0) throw new Error(`no local ${name}`); return leb(at) }
+  const local = name => {
+    const at = names.indexOf(name)
+    if (at < 0) throw new Error(`no local ${name}`)
+    return leb(at)
+  }
+  const wide = v => [...new Uint8Array(new BigInt64Array([BigInt(v)]).buffer)]
   const all = codes => codes.flatMap(emit)
   function emit([op, ...rest]) {
     if (op === 'i32.const') return [0x41, ...signed(Number(rest[0]))]
     if (op === 'f64x2.const') return [0xfd, 12, ...bytesOf(Number(rest[0])), ...bytesOf(Number(rest[0]))]
-    if (op === 'i64x2.const') return [0xfd, 12, ...rest.flatMap(v => [...new Uint8Array(new BigInt64Array([BigInt(v)]).buffer)])]
+    if (op === 'i64x2.const') return [0xfd, 12, ...rest.flatMap(wide)]
     if (op === 'local.get') return [0x20, ...local(rest[0])]
     if (op === 'local.set') return [...all(rest.slice(1)), 0x21, ...local(rest[0])]
     if (op === 'local.tee') return [...all(rest.slice(1)), 0x22, ...local(rest[0])]
