@@ -9,7 +9,7 @@ from creativity.engine import second as second_room
 from creativity.engine import stream as stream_room
 from creativity.engine.margins import split_work
 from creativity.engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
-from creativity.engine.second import averaged, image_shares, pullback, shares_whole
+from creativity.engine.second import averaged, pullback, shares_whole, window_shares
 from creativity.engine.sums import sums_translated, sums_whole
 from creativity.errors import CreativityError
 from creativity.machines.mix import SoftWindow
@@ -122,12 +122,12 @@ def test_shares_and_averaged_responses(name, backend):
         marked = values.clone()
         marked[n] = 1
         weight[n] = _weighed(name, x, DATA.double(), marked, a, sigma, options)[0].mean()
-    found = image_shares(x[None], DATA, plan, [a], [sigma], backend=backend)[0]
+    found = window_shares(x[None], DATA, plan, [a], [sigma], backend=backend)[0]
     torch.testing.assert_close(found, weight.double(), atol=1e-6, rtol=1e-5)
     assert abs(found.sum() - 1) < 1e-9
     part = torch.zeros(1, 7, 6)
     part[0, 2, 3] = 1
-    one = image_shares(x[None], DATA, plan, [a], [sigma], part, backend=backend)[0]
+    one = window_shares(x[None], DATA, plan, [a], [sigma], part, backend=backend)[0]
     assert (one - found).abs().max() > .01
     response = averaged(x[None], DATA, plan, [a], [sigma], backend=backend)[0]
     for dy in (-1, 0, 1):
@@ -178,7 +178,7 @@ def test_counted_margins(name, monkeypatch):
     x = .8*images[5:6] + .6*seed_noise([2], (1, 20, 19))
     shares = split_work(images, plan, 1, least=1)
     assert shares[0][0][1] is not None
-    ask = lambda: [f(x, images, plan, [.8], [.6], *more, backend='compiled') for f, more in ((pullback, (g,)), (averaged, ()), (image_shares, ()))]
+    ask = lambda: [f(x, images, plan, [.8], [.6], *more, backend='compiled') for f, more in ((pullback, (g,)), (averaged, ()), (window_shares, ()))]
     plain = ask()
     for room in (stream_room, second_room):
         monkeypatch.setattr(room, 'split_work', lambda images, plan, threads: split_work(images, plan, threads, least=1))

@@ -111,7 +111,7 @@ def test_ours_is_calibrated_with_its_members(j, monkeypatch):
 
 def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
     how = dict(network=NAME, images=3, seeds=2, groups=1, out=tmp_path)
-    monkeypatch.setattr(R, '_HELD_OUT', 1)
+    monkeypatch.setattr(R, 'HELD_OUT', 1)
     monkeypatch.setattr(R, '_ORDER', (('Wiener', 'LS', 'network, other seed'),))
     assert not R.run_study(**how, minutes=1e-9)['networks'][NAME]['cells']
     first = R.run_study(**how)

@@ -32,10 +32,10 @@ def test_networks_are_sorted_by_their_steps(tmp_path):
 
 
 def test_a_study_of_two_lengths(tmp_path, monkeypatch):
-    monkeypatch.setattr(T, '_HELD_OUT', 2)
+    monkeypatch.setattr(T, 'HELD_OUT', 2)
     monkeypatch.setattr(T, '_LOSS_ON', 3)
     monkeypatch.setattr(T, '_STEPS', (3, 4))
-    monkeypatch.setattr(T, '_CALIBRATED_ON', range(1))
+    monkeypatch.setattr(T, 'CALIBRATED_ON', range(1))
     monkeypatch.setattr(T, '_WIDTHS', dict(bbELS=(3, 5), LS=(3, 9)))
     (tmp_path/'nets').mkdir()
     for n in (10, 20): network(tmp_path/'nets', n)

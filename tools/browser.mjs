@@ -3,16 +3,24 @@
 //
 //   node tools/browser.mjs                   check; a screenshot of every page with a fault goes to out/screens
 //   node tools/browser.mjs --screens         the same, with a screenshot of every page
-//   node tools/browser.mjs --explorer VOILA  serve the explorer's notebook with this program, use it, see that it follows
-//   node tools/browser.mjs --page PROGRAM    serve the page that computes in the browser with this program, play it, compare its numbers
-//   node tools/browser.mjs --lab LAB DIR     open a lesson in DIR in JupyterLab (this program), run all of it, see that no cell fails
-//   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and KaTeX (npm)
+//   node tools/browser.mjs --explorer VOILA  serve the explorer's notebook with this program, use it, see that it
+//                                            follows
+//   node tools/browser.mjs --page PROGRAM    serve the page that computes in the browser with this program, play it,
+//                                            compare its numbers
+//   node tools/browser.mjs --lab LAB DIR     open a lesson in DIR in JupyterLab (this program), run all of it, see
+//                                            that no cell fails
+//   node tools/browser.mjs --install         get what is missing: Chromium (apt-get, as root), playwright-core and
+//                                            KaTeX (npm)
 //
 // Fails on script errors, failed requests, equations KaTeX could not read or that were left as text, broken pictures,
-// pages wider than the screen, links or anchors that lead nowhere, and a search that finds or shows nothing. CHROMIUM=/path/to/browser picks the browser.
+// pages wider than the screen, links or anchors that lead nowhere, and a search that finds or shows nothing.
+// CHROMIUM=/path/to/browser picks the browser.
 import { execFileSync, spawn } from 'node:child_process'
 import { createServer } from 'node:http'
-import { accessSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  accessSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, dirname, extname, join, normalize, resolve } from 'node:path'
 import { tmpdir } from 'node:os'
@@ -54,7 +62,8 @@ function install() {
   }
   if (packages.every(has)) return
   mkdirSync(cache, { recursive: true })
-  try { execFileSync('npm', ['install', '--prefix', cache, '--no-save', '--no-fund', '--no-audit', ...packages], quiet) }
+  const npm = ['install', '--prefix', cache, '--no-save', '--no-fund', '--no-audit', ...packages]
+  try { execFileSync('npm', npm, quiet) }
   catch (e) { stop(`no browser check: npm could not install ${packages.join(' and ')} (${reason(e)})`) }
 }
 
@@ -69,7 +78,8 @@ function serve() {
     if (!file.startsWith(site) || !existsSync(file) || !statSync(file).isFile()) return res.writeHead(404).end()
     res.writeHead(200, { 'content-type': types[extname(file)] || 'application/octet-stream' }).end(readFileSync(file))
   })
-  return new Promise(ok => server.listen(0, '127.0.0.1', () => ok([server, `http://127.0.0.1:${server.address().port}/`])))
+  const address = () => `http://127.0.0.1:${server.address().port}/`
+  return new Promise(ok => server.listen(0, '127.0.0.1', () => ok([server, address()])))
 }
 
 // Runs inside the page: what is wrong with it, which anchors it offers, where its links lead.
@@ -78,12 +88,13 @@ function inspect() {
   const sticks = e => e.getBoundingClientRect().right > window.innerWidth + 1
   const name = e => `${e.tagName.toLowerCase()}${e.id && '#' + e.id}${[...e.classList].map(c => '.' + c).join('')}`
   const text = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
-  const raw = []
+  const raw = [], isCode = n => n.parentElement.closest('pre, code, script, style, .katex')
   for (let n = text.nextNode(); n; n = text.nextNode())
-    if (/\\\(|\\\[|\$\$/.test(n.data) && !n.parentElement.closest('pre, code, script, style, .katex')) raw.push(n.data.trim())
+    if (/\\\(|\\\[|\$\$/.test(n.data) && !isCode(n)) raw.push(n.data.trim())
   return {
     bad: [
-      ...[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => `broken picture ${i.src.slice(0, 90)}`),
+      ...[...document.images].filter(i => !i.complete || !i.naturalWidth)
+        .map(i => `broken picture ${i.src.slice(0, 90)}`),
       ...[...document.querySelectorAll('.katex-error')].map(e => `KaTeX: ${e.title || e.textContent}`),
       ...raw.map(s => `equation left as text: ${s.slice(0, 90)}`),
       ...(wide > 1 ? [`${wide} px wider than the screen: ${[...document.querySelectorAll('body *')].filter(sticks)
@@ -118,7 +129,13 @@ async function look({ tab, errors }, address, shot) {
 }
 
 // What a reader types into the search box, on a page inside a folder, and the page that must be among the results.
-const questions = { 'your own photos': 'library/data/own.html', 'wrap your own network': 'library/networks/wrap.html', 'own network': 'library/networks/wrap.html', 'own images': 'library/data/own.html', 'BBELSMachine': 'library/machines/windows.html' }
+const questions = {
+  'your own photos': 'library/data/own.html',
+  'own images': 'library/data/own.html',
+  'wrap your own network': 'library/networks/wrap.html',
+  'own network': 'library/networks/wrap.html',
+  'BBELSMachine': 'library/machines/windows.html',
+}
 
 // Runs inside the page: the least contrast between text and background, and what the results link to.
 function readable() {
@@ -127,13 +144,20 @@ function readable() {
     const v = [r, g, b][i] / 255
     return sum + w * (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
   }, 0)
-  const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length === 3) return c } return [255, 255, 255] }
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor)
+      if (c.length === 3) return c
+    }
+    return [255, 255, 255]
+  }
   const contrast = e => {
     const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x)
     return (a + .05) / (b + .05)
   }
   const results = document.querySelector('.smalldocs-search-results')
-  const texts = [...results.querySelectorAll('*')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+  const hasText = e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())
+  const texts = [...results.querySelectorAll('*')].filter(hasText)
   return {
     contrast: Math.min(...[document.querySelector('.smalldocs-search input'), ...texts].map(contrast)),
     links: [...results.querySelectorAll('a')].map(a => a.href.split('#')[0]),
@@ -145,11 +169,13 @@ async function find(browser, url) {
   await tab.goto(`${url}library/metrics.html`, { waitUntil: 'load' })
   for (const [words, page] of Object.entries(questions)) {
     await tab.locator('.smalldocs-search input').fill(words)
-    await tab.locator('.search-result').first().waitFor({ timeout: 5000 }).catch(() => bad.push(`search: nothing for "${words}"`))
+    await tab.locator('.search-result').first().waitFor({ timeout: 5000 })
+      .catch(() => bad.push(`search: nothing for "${words}"`))
     await tab.waitForTimeout(300)
     const { contrast, links } = await tab.evaluate(readable)
     if (contrast < 4.5) bad.push(`search: text of contrast ${contrast.toFixed(1)}, less than 4.5`)
-    if (!links.includes(url + page)) bad.push(`search: "${words}" does not lead to ${page}, but to ${links.map(l => l.slice(url.length)).join(' ')}`)
+    const led = links.map(l => l.slice(url.length)).join(' ')
+    if (!links.includes(url + page)) bad.push(`search: "${words}" does not lead to ${page}, but to ${led}`)
   }
   await tab.screenshot({ path: join(screens, 'search.png') })
   await tab.close()
@@ -168,11 +194,13 @@ function deadLinks(pages, url) {
 }
 
 function launch(extra = []) {
-  if (!chromium() || !packages.every(has)) stop('the browser or its driver is missing: run node tools/browser.mjs --install')
+  if (!chromium() || !packages.every(has))
+    stop('the browser or its driver is missing: run node tools/browser.mjs --install')
   const { chromium: engine } = createRequire(join(cache, 'x.js'))('playwright-core')
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
+  const common = flags.filter(f => !extra.length || f !== '--disable-gpu')
   mkdirSync(screens, { recursive: true })
-  return engine.launch({ executablePath: chromium(), args: [...extra, ...flags.filter(f => !extra.length || f !== '--disable-gpu'), ...sandbox] })
+  return engine.launch({ executablePath: chromium(), args: [...extra, ...common, ...sandbox] })
 }
 
 async function check() {
@@ -210,7 +238,10 @@ function notebook() {
 }
 
 const freePort = () => new Promise(ok => {
-  const server = createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => ok(port)) })
+  const server = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = server.address()
+    server.close(() => ok(port))
+  })
 })
 
 async function until(what, test, seconds = 30, errors = new Set()) {
@@ -220,6 +251,8 @@ async function until(what, test, seconds = 30, errors = new Set()) {
   }
   throw new Error(`${what} did not answer${errors.size ? '' : ` within ${seconds} s`}`)
 }
+
+const told = waits => Object.entries(waits).map(([what, wait]) => `${what} ${wait}`).join(', ')
 
 // What a reader does: move a slider by key, click a pixel, widen the window. `act` must change picture and text.
 async function use(tab, errors) {
@@ -231,25 +264,39 @@ async function use(tab, errors) {
     await until(name, async () => (await state()) !== before && words.test(await text.innerText()))
     waits[name] = `${((Date.now() - start) / 1000).toFixed(2)} s`
   }
-  const press = (name, key) => async () => {
-    await tab.locator('.widget-slider').filter({ has: tab.getByText(name, { exact: true }) }).last().locator('.noUi-handle').press(key)
-  }
+  const slider = name => tab.locator('.widget-slider').filter({ has: tab.getByText(name, { exact: true }) }).last()
+  const press = (name, key) => () => slider(name).locator('.noUi-handle').press(key)
   await until('the explorer', async () => /N_eff/.test(await text.innerText({ timeout: 1000 })), 180, errors)
   await act('step', /after step 11 of 20, t = 0\.45/, press('step', 'ArrowRight'))
   await picture.evaluate(e => e.scrollIntoView({ block: 'end' }))
   const { width } = await picture.boundingBox(), spot = p => (p * 7 + 3) * width / 1000
-  await act('click', /pixel \(18, 10\)/, () => picture.click({ position: { x: 8 * width / 1000 + spot(10), y: 24 * width / 1000 + spot(18) } }))
+  const position = { x: 8 * width / 1000 + spot(10), y: 24 * width / 1000 + spot(18) }
+  await act('click', /pixel \(18, 10\)/, () => picture.click({ position }))
   const few = Number((await text.innerText()).match(/N_eff = ([\d.]+)/)[1])
   await tab.locator('.widget-vbox').last().screenshot({ path: join(screens, 'explorer.png') })
-  for (const k of [11, 13, 15]) await act(`width ${k}`, new RegExp(`windows of ${k}×${k}`), press('width', 'ArrowRight'))
+  for (const k of [11, 13, 15])
+    await act(`width ${k}`, new RegExp(`windows of ${k}×${k}`), press('width', 'ArrowRight'))
   const fewer = Number((await text.innerText()).match(/N_eff = ([\d.]+)/)[1])
   if (!(fewer < few)) throw new Error(`wider windows left N_eff at ${fewer}, it was ${few}`)
   return waits
 }
 
+// What Jupyter reads and writes lies in this folder alone.
+const jupyterIn = folder => ({ ...process.env, OMP_NUM_THREADS: '1', JUPYTER_CONFIG_DIR: folder,
+  JUPYTER_DATA_DIR: folder, JUPYTER_RUNTIME_DIR: folder, IPYTHONDIR: folder })
+
+// Stop a server of Jupyter's, and wait until it has gone.
+const ended = (server, signal) => {
+  server.kill(signal)
+  return new Promise(ok => {
+    server.exitCode !== null ? ok() : server.on('exit', ok)
+    setTimeout(() => server.kill('SIGKILL'), 5000).unref()
+  })
+}
+
 async function explore(voila) {
   const folder = notebook(), port = await freePort(), errors = new Set(), url = `http://127.0.0.1:${port}/`
-  const env = { ...process.env, OMP_NUM_THREADS: '1', JUPYTER_CONFIG_DIR: folder, JUPYTER_DATA_DIR: folder, JUPYTER_RUNTIME_DIR: folder, IPYTHONDIR: folder }
+  const env = jupyterIn(folder)
   const server = spawn(voila, [join(folder, 'explorer.ipynb'), '--no-browser', `--port=${port}`, '--strip_sources=True',
     '--VoilaConfiguration.extension_denylist=jupyterlab-jupytext'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let log = '', failure = '', waits
@@ -259,26 +306,32 @@ async function explore(voila) {
   try {
     const tab = await browser.newPage({ viewport: { width: 1060, height: 900 } })
     const ours = address => !address || address.startsWith(url) || /^(data|blob):/.test(address)
-    tab.on('console', m => m.type() === 'error' && ours(m.location().url) && errors.add(`console: ${m.text()} ${m.location().url || ''}`.trim()))
+    tab.on('console', m => {
+      const { url = '' } = m.location()
+      if (m.type() === 'error' && ours(url)) errors.add(`console: ${m.text()} ${url}`.trim())
+    })
     tab.on('pageerror', e => errors.add(`script: ${e.message}`))
     tab.on('requestfailed', r => ours(r.url()) && errors.add(`request failed: ${r.url()}`))
     await tab.route(u => !ours(u.href), r => r.abort())
-    await until('the server', async () => { if (failure) throw new Error(failure); return (await fetch(`${url}voila/static/`)).status > 0 })
+    await until('the server', async () => {
+      if (failure) throw new Error(failure)
+      return (await fetch(`${url}voila/static/`)).status > 0
+    })
     await tab.goto(url, { waitUntil: 'commit' })
     waits = await use(tab, errors)
   } catch (e) { failure ||= `${e.message}\n${log}` } finally {
     await browser.close()
-    server.kill('SIGINT')
-    await new Promise(ok => { server.exitCode !== null ? ok() : server.on('exit', ok); setTimeout(() => server.kill('SIGKILL'), 5000).unref() })
+    await ended(server, 'SIGINT')
     rmSync(folder, { recursive: true, force: true })
   }
   if (failure || errors.size) stop(['explorer:', failure, ...errors].filter(Boolean).join('\n'))
-  console.log(`the explorer follows: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; screenshot in out/screens`)
+  console.log(`the explorer follows: ${told(waits)}; screenshot in out/screens`)
 }
 
 // The page that computes, as `creativity explore` serves it, at both widths, and with WebGPU.
 async function page(program) {
-  const port = await freePort(), url = `http://127.0.0.1:${port}/`, expected = JSON.parse(readFileSync(join(root, 'tests', 'assets', 'page.json')))
+  const port = await freePort(), url = `http://127.0.0.1:${port}/`
+  const expected = JSON.parse(readFileSync(join(root, 'tests', 'assets', 'page.json')))
   const server = spawn(program, ['explore', '--no-browser', `--port=${port}`], { stdio: ['ignore', 'pipe', 'pipe'] })
   let log = '', failure = ''
   for (const out of [server.stdout, server.stderr]) out.on('data', d => { log = (log + d).slice(-3000) })
@@ -297,16 +350,20 @@ async function page(program) {
   }
   try {
     await until('the server', async () => { if (failure) throw new Error(failure); return (await fetch(url)).ok }, 60)
-    for (const [name, [width, height]] of Object.entries(widths))
-      await open([], { viewport: { width, height }, hasTouch: name === 'phone', reducedMotion: 'reduce' }, url, async (tab, wait, browser) => {
+    for (const [name, [width, height]] of Object.entries(widths)) {
+      const touch = name === 'phone', options = { viewport: { width, height }, hasTouch: touch, reducedMotion: 'reduce' }
+      await open([], options, url, async (tab, wait, browser) => {
         const keep = what => tab.screenshot({ path: join(screens, `page-${what}-${name}.png`), fullPage: true })
         await browser.startTracing(tab, { categories: ['toplevel'] })
-        const waits = await play(tab, expected, name === 'phone', wait, keep), longest = longestTask(await browser.stopTracing())
+        const waits = await play(tab, expected, touch, wait, keep)
+        const longest = longestTask(await browser.stopTracing())
         if (longest > 50) throw new Error(`a task of the page's own thread takes ${longest.toFixed(0)} ms`)
-        said.push(`${name}: ${Object.entries(waits).map(([k, v]) => `${k} ${v}`).join(', ')}; longest task ${longest.toFixed(0)} ms of processor time`)
+        said.push(`${name}: ${told(waits)}; longest task ${longest.toFixed(0)} ms of processor time`)
       })
+    }
     const beliefs = oracle(program)
-    await open(softCard, {}, `${url}?engine=gpu`, async (tab, wait) => said.push(`WebGPU: ${await playCard(tab, beliefs, expected, wait)}`))
+    await open(softCard, {}, `${url}?engine=gpu`, async (tab, wait) =>
+      said.push(`WebGPU: ${await playCard(tab, beliefs, expected, wait)}`))
   } catch (e) { failure ||= `${e.message}\n${log}` } finally {
     for (const browser of browsers) await browser.close()
     server.kill('SIGINT')
@@ -318,7 +375,8 @@ async function page(program) {
 // The longest task of the thread that answers the reader, in ms of processor time: whatever else the machine is doing.
 function longestTask(trace) {
   const { traceEvents } = JSON.parse(trace), thread = e => `${e.pid} ${e.tid}`
-  const main = new Set(traceEvents.filter(e => e.name === 'thread_name' && e.args.name === 'CrRendererMain').map(thread))
+  const names = traceEvents.filter(e => e.name === 'thread_name' && e.args.name === 'CrRendererMain')
+  const main = new Set(names.map(thread))
   const tasks = traceEvents.filter(e => e.name === 'ThreadControllerImpl::RunTask' && main.has(thread(e)) && e.tdur)
   if (!tasks.length) throw new Error('the trace has no tasks')
   return tasks.reduce((most, e) => Math.max(most, e.tdur / 1000), 0)
@@ -333,14 +391,17 @@ function oracle(program) {
   } finally { rmSync(folder, { recursive: true, force: true }) }
 }
 
-// What a reader of the course does: open a lesson, Run > Run All Cells, and save it; the file tells what each cell gave.
+// What a reader of the course does: open a lesson, Run > Run All Cells, and save it; the file tells what each cell
+// gave.
 async function lab(program, folder) {
   const lesson = readdirSync(folder).filter(f => /^\d+_ideal\.ipynb$/.test(f))[0]
   if (!lesson) stop(`no lesson on the ideal machine in ${folder}`)
   const port = await freePort(), url = `http://127.0.0.1:${port}/`, settings = mkdtempSync(join(tmpdir(), 'lab-'))
-  const env = { ...process.env, OMP_NUM_THREADS: '1', JUPYTER_CONFIG_DIR: settings, JUPYTER_DATA_DIR: settings, JUPYTER_RUNTIME_DIR: settings, IPYTHONDIR: settings }
-  const server = spawn(program, ['--no-browser', '--allow-root', `--port=${port}`, '--IdentityProvider.token=', `--ServerApp.root_dir=${resolve(folder)}`,
-    '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const env = jupyterIn(settings)
+  const options = ['--no-browser', '--allow-root', `--port=${port}`, '--IdentityProvider.token=',
+    `--ServerApp.root_dir=${resolve(folder)}`, '--LabApp.news_url=',
+    '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
+  const server = spawn(program, options, { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let log = '', failure = '', cells = []
   for (const out of [server.stdout, server.stderr]) out.on('data', d => { log = (log + d).slice(-3000) })
   server.on('error', e => { failure = `${program} does not start: ${e.message}` })
@@ -348,7 +409,10 @@ async function lab(program, folder) {
   const browser = await launch(), start = Date.now()
   try {
     const tab = await browser.newPage({ viewport: { width: 1280, height: 900 } })
-    await until('JupyterLab', async () => { if (failure) throw new Error(failure); return (await fetch(`${url}api`)).ok }, 60)
+    await until('JupyterLab', async () => {
+      if (failure) throw new Error(failure)
+      return (await fetch(`${url}api`)).ok
+    }, 60)
     await tab.goto(`${url}lab/tree/${lesson}`, { waitUntil: 'commit' })
     await tab.locator('.jp-Notebook .jp-CodeCell').first().waitFor({ timeout: 60_000 })
     await tab.getByText('Python 3 (ipykernel) | Idle').first().waitFor({ timeout: 60_000 })
@@ -366,16 +430,17 @@ async function lab(program, folder) {
     if (bad) failure = `${lesson}: ${bad.ename}: ${bad.evalue}`
   } catch (e) { failure ||= `${e.message}\n${log}` } finally {
     await browser.close()
-    server.kill('SIGTERM')
-    await new Promise(ok => { server.exitCode !== null ? ok() : server.on('exit', ok); setTimeout(() => server.kill('SIGKILL'), 5000).unref() })
+    await ended(server, 'SIGTERM')
     rmSync(settings, { recursive: true, force: true })
   }
   if (failure) stop(`JupyterLab: ${failure}`)
-  console.log(`${lesson} ran in JupyterLab: ${cells.length} cells in ${((Date.now() - start) / 1000).toFixed(0)} s; screenshot in out/screens`)
+  const seconds = ((Date.now() - start) / 1000).toFixed(0)
+  console.log(`${lesson} ran in JupyterLab: ${cells.length} cells in ${seconds} s; screenshot in out/screens`)
 }
 
 if (args.includes('--help') || args.includes('-h'))
-  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\n').slice(1, 12).map(s => s.slice(3)).join('\n'))
+  console.log(readFileSync(fileURLToPath(import.meta.url), 'utf8').split('\nimport ')[0]
+    .split('\n').slice(1).map(s => s.slice(3)).join('\n'))
 else if (args[0] === '--install') install()
 else if (args[0] === '--explorer' && args[1]) await explore(args[1])
 else if (args[0] === '--page' && args[1]) await page(args[1])

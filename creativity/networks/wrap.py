@@ -476,19 +476,17 @@ def _residuals(out, x0, noise, a, sigma):
     return {name: share(y) for name, y in targets.items()}
 
 # %% ../../nbs/library/networks/wrap.ipynb #98d93c69
-def _fits(net, x0, label, times):
+def _fits(net, x0, noise, noised, label, times):
     "The mean residual for every kind, as the network is told its times and as it might be."
     clocks = {'': net.to_time}
     if net.to_time is None and net.predicts not in ('edm', 've score'):
         clocks |= {'whole steps': lambda t: 999*t,
                    'a time that runs the other way': lambda t: 1 - t}
-    noise = seed_noise(range(len(x0)), x0.shape[1:]).to(x0)
     found: dict[str, Any] = {}
     for name, clock in clocks.items():
         other = copy.copy(net)
         other.to_time = clock
-        x = [add_noise(x0, noise, t, net.schedule) for t in times]
-        try: answers = [other.predict(y, t, label) for y, t in zip(x, times, strict=True)]
+        try: answers = [other.predict(x, t, label) for x, t in zip(noised, times, strict=True)]
         except CreativityError: continue
         fits = [_residuals(out, x0, noise, *levels(net.schedule, x0, t))
                 for out, t in zip(answers, times, strict=True)]
@@ -496,10 +494,9 @@ def _fits(net, x0, label, times):
     return found
 
 # %% ../../nbs/library/networks/wrap.ipynb #d42064ef
-def _knows_nothing(net, x0, label, times):
+def _knows_nothing(net, x, t, label):
     "What is said of a network whose answers say nothing about noise or image, in any terms."
-    x = add_noise(x0, seed_noise(range(len(x0)), x0.shape[1:]).to(x0), times[0], net.schedule)
-    told = net.predict(x, times[0], label)
+    told = net.predict(x, t, label)
     how = 'are all zeros' if not told.any() else 'have no relation to image or noise'
     return (f'it is worse than the mean image, and its answers {how}, whatever they are taken '
             'to predict: were the weights of the network loaded?')
@@ -508,10 +505,12 @@ def _knows_nothing(net, x0, label, times):
 def _wrong_terms(net, x0, label, times, bad):
     "What a `Model` seems to predict instead of what it was said to, or None; sooner if `bad`."
     if not isinstance(net, Model): return None
-    found = _fits(net, x0, label, times)
+    noise = seed_noise(range(len(x0)), x0.shape[1:]).to(x0)
+    noised = [add_noise(x0, noise, t, net.schedule) for t in times]
+    found = _fits(net, x0, noise, noised, label, times)
     said = found[('', net.predicts)]
     (own, kind), best = min(found.items(), key=lambda item: item[1])
-    if bad and best > .9: return _knows_nothing(net, x0, label, times)
+    if bad and best > .9: return _knows_nothing(net, noised[0], times[0], label)
     if best > .5 or best > said*(.6 if bad else .25): return None
     instead = f'predicts {kind}' if best < .99*found.get((own, net.predicts), 0) else ''
     told = f'wants {own}' if own else ''

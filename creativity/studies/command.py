@@ -72,6 +72,12 @@ def make_study(
     path = out/f'{result_name(run, given)}.json'
     return [write_json(path, record | run(**given), indent=None)]
 
+# %% ../../nbs/studies/command.ipynb #561f0d7b
+CALIBRATED_ON = tuple(range(4)) # seeds that are calibrated on, and never judged
+FIRST = 10 # the first seed, and the first held-out image, that is judged
+HELD_OUT = 20 # how many held-out images are judged in one step
+NOISE_LEVELS = (.1, .3, .5, .7, .9) # of the protocol of one step
+
 # %% ../../nbs/studies/command.ipynb #ad1a3167
 def rounded(
     values: Iterable[float], # one for each seed

@@ -75,7 +75,14 @@ from ..networks.card import load_network
 from ..runs import Run, open_run
 from ..theory.rivals import grown_masks
 
-from .command import rounded, stored
+from creativity.studies.command import (
+    CALIBRATED_ON,
+    FIRST,
+    HELD_OUT,
+    NOISE_LEVELS,
+    rounded,
+    stored,
+)
 
 # %% ../../nbs/studies/referee.ipynb #1fe29296
 def moved_fields(
@@ -118,12 +125,8 @@ def _flexible(images, labels, schedule, fields, share):
     return PSPCMachine(images, labels, schedule, masks=grown)
 
 # %% ../../nbs/studies/referee.ipynb #c840c611
-CALIBRATED_ON = tuple(range(4)) # seeds that are calibrated on, and never judged
-FIRST = 10 # the first seed, and the first held-out image, that is judged
-_HELD_OUT = 20 # how many held-out images are judged in one step
 STEPS_CALIBRATED = 10 # noise levels of a calibration
 _TEMPERATURES = (.5, .7, 1., 1.5, 2.5, 4.)
-NOISE_LEVELS = (.1, .3, .5, .7, .9) # of the protocol of one step
 _WIDE = (3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 31)
 
 
@@ -635,7 +638,7 @@ def run_study(
     before = stored('referee') if extend or recompute else dict(ids={}, networks={}, unfinished=[])
     until = time.monotonic() + 60*minutes if minutes else float('inf')
     judged = [Judged(n, images, full, out, until) for n in names]
-    ids = {p: range(FIRST, FIRST + n) for p, n in ((protocol, seeds), ('one-step', _HELD_OUT))}
+    ids = {p: range(FIRST, FIRST + n) for p, n in ((protocol, seeds), ('one-step', HELD_OUT))}
     wanted = [(j, n) for g in range(groups) for j in judged
               for n in _group(j, protocol, g)
               if full or not n.endswith(', many')]

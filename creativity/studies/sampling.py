@@ -116,11 +116,11 @@ def exact_flows(
 def run_study(
     data: str = 'cifar10', # a set with a calibrated ResNet
     label: str = '0', # the images of one class
-    sizes: str = '500,1000,2000,5000', # images of the dictionaries; the largest for all ways
+    sizes: str = '50,100,200', # images of the dictionaries; the largest for all ways
     seeds: int = 6, # flows
     first: int = 3, # number of the first seed
-    few: int = 300, # images, for the effect of every step
-    full: bool = True, # the full data set
+    few: int = 100, # images, for the effect of every step
+    full: bool = False, # of the full data set, which has more images of a class
 ) -> dict: # ready for JSON
     "Sampled flows against exact ones: four ways, and a tenth of ever more."
     numbers = sorted(int(n) for n in sizes.split(','))

@@ -24,10 +24,10 @@ from ..machines.whole import ISMachine
 from ..machines.windows import BBELSMachine, LSMachine
 from ..measure.calibrate import calibrate
 from ..measure.compare import compare
-from ..metrics import scores, skill, skill_interval
+from ..metrics import paired_test, scores, skill, skill_interval
 from ..networks.card import Network, load_network
 from ..networks.train import loss_by_noise
-from .command import rounded
+from .command import CALIBRATED_ON, FIRST, HELD_OUT, NOISE_LEVELS, rounded
 
 # %% ../../nbs/studies/training.ipynb #4d0d2c83
 def networks_by_length(
@@ -47,14 +47,10 @@ def networks_by_length(
     return dict(sorted(by_steps.items()))
 
 # %% ../../nbs/studies/training.ipynb #d7447c3e
-_CALIBRATED_ON = range(4) # seeds that are never compared
-_FIRST = 10 # the first seed, and the first held-out image, that is compared
-_HELD_OUT = 20 # images in one step
 _LOSS_ON = 100 # held-out images
 _STEPS = (20, 150) # of the machines, and of the networks
 _WIDTHS: dict[str, Sequence[int]] = dict(
     bbELS=range(3, 18, 2), LS=(3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 31))
-_TIMES = (.1, .3, .5, .7, .9) # of one step
 
 # %% ../../nbs/studies/training.ipynb #75bf1587
 def _end_to_end(net, machines, seeds, out, nulls=True):
@@ -71,9 +67,9 @@ def _end_to_end(net, machines, seeds, out, nulls=True):
 
 def _one_step(net, machines, test, out, nulls=True):
     "Errors in one step: of every image, mean over the times; and at every time."
-    ids = range(_FIRST, _FIRST + _HELD_OUT)
+    ids = range(FIRST, FIRST + HELD_OUT)
     found: Any = compare(net, machines, ids, out=out, nulls=nulls, progress=False,
-                         protocol='one-step', images=test, times=_TIMES)
+                         protocol='one-step', images=test, times=NOISE_LEVELS)
     return {n: dict(mse=rounded(v.mean(0)), by_time=rounded(v.mean(1)))
             for n, v in found.values['mse'].items()}
 
@@ -83,7 +79,7 @@ def _measure(net, d, many, test, seeds, out):
     own = (d.x, d.y if net.num_classes else None, net.schedule)
     kinds = dict(bbELS=BBELSMachine, LS=LSMachine)
     where = (lambda *names: Path(out, *names)) if out else (lambda *names: None)
-    widths = {n: calibrate(net, kind(*own), _WIDTHS[n], _CALIBRATED_ON, 10,
+    widths = {n: calibrate(net, kind(*own), _WIDTHS[n], CALIBRATED_ON, 10,
                            out=where('widths', n), progress=False) for n, kind in kinds.items()}
     machines = {n: kind(*own, widths[n]) for n, kind in kinds.items()} | {'IS': ISMachine(*own)}
     row, images = _end_to_end(net, machines, seeds, where('end-to-end'))
@@ -108,7 +104,7 @@ def run_study(
     out: Path|None = None, # folder of finished seeds: what was stopped goes on
 ) -> dict: # ready for JSON
     "Does the theory stay ahead of Wiener's filter as a network is trained longer?"
-    nets, ids = networks_by_length(networks), range(_FIRST, _FIRST + seeds)
+    nets, ids = networks_by_length(networks), range(FIRST, FIRST + seeds)
     card = next(iter(nets.values())).card
     name, classes = card['data']['name'], card['args']['classes'] or 1
     d, test = load(name, n=images*classes), load(name, 'test')
@@ -122,7 +118,7 @@ def run_study(
         alike = [scores(x, y) for x, y in zip(found, made[-1], strict=True)]
         row['longest'] = {k: rounded(s[k] for s in alike) for k in ('mse', 'r')}
     return dict(data=name, args=card['args'], images=len(d), many=many*classes, seeds=list(ids),
-                times=list(_TIMES), calibrated_on=list(_CALIBRATED_ON), held_out=_HELD_OUT,
+                times=list(NOISE_LEVELS), calibrated_on=list(CALIBRATED_ON), held_out=HELD_OUT,
                 rows=rows)
 
 # %% ../../nbs/studies/training.ipynb #844b5dde
@@ -134,13 +130,9 @@ def skill_change(
     n: int = 2000, # resamplings of the seeds
 ) -> tuple[float, float, float]: # with its 95% interval
     "How much skill grows from one length to another."
-    tables = [np.array(_errors(r, name, one_step)) for r in (before, after)]
-    seeds = tables[0].shape[1]
-    draws = np.random.default_rng(0).integers(0, seeds, (n, seeds))
-    skills = [1 - np.divide(*t[:, draws].sum(-1)) for t in tables]
-    low, high = np.quantile(skills[1] - skills[0], [.025, .975])
-    whole = [1 - np.divide(*t.sum(1)) for t in tables]
-    return float(whole[1] - whole[0]), float(low), float(high)
+    (old, reference), (new, own) = (_errors(r, name, one_step) for r in (before, after))
+    found = paired_test(new, old, own, reference, n=n)
+    return found.difference, found.low, found.high
 
 # %% ../../nbs/studies/training.ipynb #e9b835c8
 def skill_at(
