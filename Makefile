@@ -15,7 +15,7 @@ STAGES := sync lint readme fresh docs pytest
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow test-triton browser-tools browser explorer page test-browser serve pins wheel clean
+.PHONY: help install demo test $(STAGES) house mutants lab notebooks slow test-triton browser-tools browser explorer page test-browser warm serve pins wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +82,9 @@ test-triton: $(STAMP) ## the kernel for GPUs against the oracle, interpreted on 
 	@if $(MAKE) --no-print-directory $(TRITON)/.installed; then \
 	  PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/test_flash.py; \
 	else echo '== triton: skipped, the reason is above'; fi
+
+warm: $(STAMP) ## compile the loops, so that processes that start together do not each do it
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/warm.py
 
 slow: $(STAMP) ## the tests and notebook cells marked slow, which the others leave out
 	@$(BIN)/python -m pytest -m slow

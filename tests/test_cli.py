@@ -23,6 +23,8 @@ from creativity.data.sets import write_npz
 from creativity.data.show import save_grid
 from creativity.diffusion import sample
 from creativity.machines.windows import ELSMachine, LSMachine
+from creativity.studies import speed
+from creativity.studies.command import stored
 
 PROGRAM = [sys.executable, "-m", "creativity"]
 COMMANDS = sorted(c.name or c.callback.__name__ for c in cli.app.registered_commands)
@@ -221,13 +223,16 @@ def test_data(run, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_bench(run):
-    code, out, _ = run('bench --quick --n 8 --k 17 --out b')
-    assert code == 0
-    assert out.splitlines()[-1] == 'wrote b/bench.json, b/bench.txt, b/bench.png'
-    assert {r['way'] for r in json.loads(Path('b/bench.json').read_text())['rows']} >= {'textbook', 'torch'}
+def test_bench(run, monkeypatch):
     refused(run('bench --k 3 --k 4'), '--k must be odd')
     refused(run('bench --n 2001'), 'there are 2000')
+    asked, found = [], {k: v for k, v in stored('speed').items() if k != 'command'}
+    monkeypatch.setattr(speed, 'bench', lambda *args: asked.append(args) or found)
+    code, out, _ = run('bench --quick --n 8 --k 17 --out b')
+    assert code == 0
+    assert asked == [([17], 8, 1, 'cpu', False)]
+    assert out == speed.bench_table(found) + '\nwrote b/bench.json, b/bench.txt, b/bench.png\n'
+    assert json.loads(Path('b/bench.json').read_text()) == found | dict(command='creativity bench --quick --k 17 --n 8 --repeats 3')
 
 
 def test_train(run, tmp_path):

@@ -7,6 +7,7 @@ import torch
 from creativity.diffusion import CosineSchedule, seed_noise
 from creativity.machines.whole import ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
+from creativity.studies import speed
 from creativity.studies.command import Meter, stored
 from creativity.studies.speed import (
     bench,
@@ -14,6 +15,7 @@ from creativity.studies.speed import (
     bench_table,
     bound_ns,
     ceilings,
+    resized,
     textbook,
     textbook_els,
     textbook_is,
@@ -67,13 +69,16 @@ def test_the_bound_grows_with_the_differences_around_a_window():
     assert bounds[0] >= (3*3 - 1)/best['matrix product, GFLOP/s']
 
 
-def test_bench(tmp_path):
-    result = bench(ks=(13, 15), n=12, repeats=1)
+def test_bench(tmp_path, monkeypatch):
+    # enlarged images stay small: a shift costs its time however few images there are
+    monkeypatch.setattr(speed, 'resized', lambda v, side: resized(v, side//4))
+    result = bench(ks=(27, 31), n=12, repeats=1)
     rows = {(r['machine'], r.get('C'), r['way'], r.get('k')) for r in result['rows']}
-    assert {(m, C, w, k) for m in ('bbELS', 'ELS', 'LS') for C in (1, 3) for w in ('textbook', 'torch', 'compiled') for k in (13, 15)} <= rows
+    assert {(m, C, w, k) for m in ('bbELS', 'ELS', 'LS') for C in (1, 3) for w in ('textbook', 'torch', 'compiled') for k in (27, 31)} <= rows
     assert {('schedule', C, w, None) for C in (1, 3) for w in ('textbook', 'compiled')} <= rows
     assert {'IS', 'N', 'side', 'B', 'threads'} < {m for m, *_ in rows}
-    assert set(result['ceilings']) == set(ceilings())
+    assert 'matrix product, GFLOP/s' in result['ceilings']
+    assert min(result['ceilings'].values()) > 0
     files = bench_files(result, tmp_path/'new')
     assert [f.name for f in files] == ['bench.json', 'bench.txt', 'bench.png']
     assert json.loads(files[0].read_text()) == json.loads(json.dumps(result))

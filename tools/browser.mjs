@@ -351,7 +351,8 @@ async function page(program) {
   try {
     await until('the server', async () => { if (failure) throw new Error(failure); return (await fetch(url)).ok }, 60)
     for (const [name, [width, height]] of Object.entries(widths)) {
-      const touch = name === 'phone', options = { viewport: { width, height }, hasTouch: touch, reducedMotion: 'reduce' }
+      const touch = name === 'phone'
+      const options = { viewport: { width, height }, hasTouch: touch, reducedMotion: 'reduce' }
       await open([], options, url, async (tab, wait, browser) => {
         const keep = what => tab.screenshot({ path: join(screens, `page-${what}-${name}.png`), fullPage: true })
         await browser.startTracing(tab, { categories: ['toplevel'] })

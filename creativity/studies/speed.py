@@ -338,14 +338,14 @@ class Bench:
         ways = {}
         # photographs of 32×32, enlarged: what a pair costs does not depend on what they show
         for s in sides:
-            ways[str(s)] = run(resized(images[:16], s), noisy(resized(photo, s), t))
+            ways[str(s)] = run(resized(images[:self.few//12], s), noisy(resized(photo, s), t))
         rows += compare_ways('side', ways, repeats, k=k, t=t)
         ways = {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}
         rows += compare_ways('B', ways, repeats, k=k, t=t)
         f, pairs = run(images[:640], x)
         ways = {str(n): (with_threads(n, f), pairs) for n in threads}
         rows += compare_ways('threads', ways, repeats, k=k, t=t)
-        ways = {str(s): self.flow(resized(images[:64], s)) for s in (32, 64)}
+        ways = {str(s): self.flow(resized(images[:self.few//3], s)) for s in (32, 64)}
         return rows + compare_ways('flow', ways, 1)
 
     def flow(self, images):
@@ -419,7 +419,8 @@ def bench(
         rows += b.width('IS', images, photo, None, .5)
         rows += b.schedule(enough_images(images, 5000) if full else images, scales)
     images, photo = (resized(v, 64) for v in sets['cifar10'])
-    rows += [r | dict(machine='bbELS 64') for r in b.width('bbELS', images[:64], photo, 9, .5)]
+    larger = b.width('bbELS', images[:b.few//3], photo, 9, .5)
+    rows += [r | dict(machine='bbELS 64') for r in larger]
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
     processor = platform.processor() or platform.machine()
