@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fastcore.docments import docments
+from nbdev.doclinks import NbdevLookup
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -148,6 +149,23 @@ def test_notebook_has_title_outputs_and_end(path):
     assert outputs, 'no saved outputs: run tools/nb.py run'
     assert not any(o['output_type'] == 'error' or o.get('name') == 'stderr' for o in outputs)
     assert not any(re.search(r'\d+%\|', ''.join(o.get('text', ''))) for o in outputs), 'a progress bar was saved'
+
+
+def linked_twice(text):
+    "Links in Markdown whose text has a name in backticks that the documentation links itself."
+    known = NbdevLookup()
+    texts = re.findall(r'\[([^\[\]]*`[^\[\]]*)\]\(', text)
+    return [t for t in texts if any(known[name] for name in re.findall(r'`([^`]+)`', t))]
+
+
+@each_notebook
+def test_links_are_not_linked_again(path):
+    prose = [source(c) for c in cells(path) if c['cell_type'] == 'markdown']
+    assert not linked_twice('\n\n'.join(prose))
+
+
+def test_links_that_would_be_linked_again_are_found():
+    assert linked_twice('[`Recorder`](a.ipynb) and [the `t`](b.ipynb), `Sampled` of [c](c.ipynb)') == ['`Recorder`']
 
 
 @each_notebook
