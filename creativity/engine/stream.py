@@ -384,6 +384,9 @@ def stream_whole(
     return [whole(*query) for query in zip(x, a, sigma, strict=True)]
 
 # %% ../../nbs/library/engine/stream.ipynb #0bc707ad
+# rounding to float32 moves a number by this share of it at most
+_UNIT = 2**-24
+
 # one of each pair of neighbours, up to two pixels away
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 
@@ -411,13 +414,13 @@ def needs_float64(
     "Rounding changes a logit in proportion to its size; that matters among close rivals."
     size, z, (k, C), x = p.top.abs(), p.z.clamp(min=1), (plan.k, len(x)), x.to(p.z.device)
     # the second term comes from rounding query and images, before any difference
-    chance = 1.2e-7*size + 6e-8*size.sqrt()/sigma
-    systematic = 6e-8*(size*(k + C + 3) + size.sqrt()*math.sqrt(C)*k/sigma)
+    chance = 2*_UNIT*size + _UNIT*size.sqrt()/sigma
+    systematic = _UNIT*(size*(k + C + 3) + size.sqrt()*math.sqrt(C)*k/sigma)
     # errors of many candidates partly average out if they are independent
     average = (z**.25).clamp(max=2)
     def moved(error, average):
         "How far means may have moved: the rivals' share, with the same doubt, times the error."
-        return error*((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1)/average
+        return error*((1 - 1/z + _UNIT)*(2*error).exp()).clamp(max=1)/average
     # NaN is a doubt, too: so it is asked what is certainly small
     if (moved(chance + systematic, 1) <= limit).all(): return False
     flat = repeated(x, plan, sigma)

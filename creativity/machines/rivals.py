@@ -337,6 +337,10 @@ def _again(f, *args):
     return checkpoint(f, *args, use_reentrant=False) if again else f(*args)
 
 
+# rounding to float32 moves a number by this share of it at most
+_UNIT = 2**-24
+
+
 def _logits(x, images, form, a, sigma, centre=None):
     "The logits [n,...P] of every belief over some images; with a centre less that one's own."
     scale = 1/(np.sqrt(2)*sigma)
@@ -359,9 +363,9 @@ def _doubtful(top, z, sigma, wander=0.):
     "Might rounding to float32 have moved a posterior mean by more than a few 1e-5?"
     size, z = top.double().abs() + 2*wander, z.clamp(min=1)
     # of a logit: from its sum, and from x and the images before
-    error = 5e-7*size + 1.2e-7*size.sqrt()/sigma
+    error = 8*_UNIT*size + 2*_UNIT*size.sqrt()/sigma
     # the weight that others than the best may truly have
-    rivals = ((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1)
+    rivals = ((1 - 1/z + _UNIT)*(2*error).exp()).clamp(max=1)
     return not bool((error*rivals/(z**.25).clamp(max=2) <= 4e-5).all())  # NaN is a doubt, too
 
 # %% ../../nbs/library/machines/rivals.ipynb #42be4f49

@@ -869,7 +869,7 @@ def noise_figure(
 
 # %% ../../nbs/studies/referee.ipynb #1ec50091
 _LOOKS = {'refined blend': ('*', '#CC79A7', 12), 'theory': ('o', '#0072B2', 7),
-          'LS': ('s', '#009E73', 6), 'PSPC-square': ('D', '#E69F00', 5),
+          'LS': ('s', '#009E73', 6), 'PSPC-square': ('D', '#8C5A2B', 5),
           'IS, published': ('^', '#D55E00', 6), 'Wiener, many': ('v', '#56B4E9', 6)}
 
 _TITLES = {'theory': 'bbELS or ELS', 'refined blend': 'ours',

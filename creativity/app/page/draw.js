@@ -53,7 +53,7 @@ export const tints = [
 ]
 
 // A pale colour by number: neighbours differ, and numbers far apart may look alike.
-const pale = n => [0, 2, 4].map(c => 140 + 45 * Math.cos(2.4 * n + c * Math.PI / 3))
+export const pale = n => [0, 2, 4].map(c => 140 + 45 * Math.cos(2.4 * n + c * Math.PI / 3))
 
 // The mosaic: each pixel in the colour of its strongest source, the stronger the surer it is, and as light as the image
 // is there.

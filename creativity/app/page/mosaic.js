@@ -1,6 +1,6 @@
 // The third screen: the mosaic, its sources, and what the picture would be without one of them.
 import { $, $$, calm, make, percent, place as putOver } from './controls.js'
-import { bitmap, difference, image, mosaic, shine, tints } from './draw.js'
+import { bitmap, difference, image, mosaic, pale, shine, tints } from './draw.js'
 import { sideBySide, strongest } from './measure.js'
 import { Dropped } from './pool.js'
 import { asked, dropCut, isDone, listen, ownWidth, pool, startCut, state, STEPS } from './state.js'
@@ -24,7 +24,7 @@ function drawMosaic() {
   const [row, column] = [Math.floor(place / set.W), place % set.W]
   const canvas = $$('[data-map="forming"] canvas')[0]
   mosaic(canvas, now.belief, set, ranked)
-  $('together').textContent = `Of all neighbours ${percent(together)} are neighbours in their training image too.`
+  $('together').textContent = `Of all pairs of neighbouring pixels ${percent(together)} come from neighbouring places of one training image.`
   const n = chosen()
   image($('behind'), own(n), set)
   $('behind').setAttribute('aria-label', `Training image ${n}`)
@@ -66,7 +66,7 @@ function list() {
     const canvas = make('canvas'), frame = make('div', { className: 'frame' }, canvas)
     image(canvas, own(n), state.set)
     const rank = ranked.indexOf(n)
-    frame.style.setProperty('--tint', rank < 0 ? 'transparent' : `rgb(${tints[rank].join(' ')})`)
+    frame.style.setProperty('--tint', `rgb(${(rank < 0 ? pale(n) : tints[rank]).join(' ')})`)
     const much = percent(share[n]), radio = { type: 'button', role: 'radio', 'aria-checked': n === chosen() }
     const name = { 'data-source': n, 'aria-label': `image ${n}, ${much}` }
     const button = make('button', { ...radio, ...name }, frame, `${n}: `, make('b', {}, much))

@@ -152,7 +152,7 @@ function drawCurve() {
     box.append(svg('circle', { class: p === at ? 'now' : '', cx: x(p[0]), cy: y(p[1]), r: p === at ? 6 : 3 }))
   const pixel = `(${Math.floor(state.pixel / 32)}, ${state.pixel % 32})`
   const many = at[1] < 100 ? at[1].toFixed(1) : Math.round(at[1]).toLocaleString('en')
-  $('curve-says').textContent = `Candidates that count (N_eff) for pixel ${pixel} after ${asked().step} steps, by the `
+  $('curve-says').textContent = `Candidates that count for pixel ${pixel} after ${asked().step} steps, by the `
     + `width of its window: ${many} at width ${width()}. `
     + 'Dashed: the width that a trained network was found to use here.'
 }
