@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from creativity import CreativityError
 from creativity import diffusion as D
 from creativity.diffusion import (
     BetaSchedule,
@@ -133,6 +134,13 @@ class Turn:
     def angle(self, t): return 1.5*t
 
 
+class Line:
+    "Curves of an object that prints as Python's objects do."
+    def __init__(self, a, sigma): self.curves = a, sigma
+    def a(self, t): return self.curves[0](t)
+    def sigma(self, t): return self.curves[1](t)
+
+
 def test_schedule_of_ones_own():
     s = Curves()
     assert s == Curves() != Curves(3.)
@@ -144,6 +152,10 @@ def test_schedule_of_ones_own():
     d = Gaussian(schedule=s)
     assert (sample(d, 4, 300) - d.end(seed_noise(range(4), SHAPE))).abs().max() < .02
     with pytest.raises(ValueError, match='t must lie in'): s.a(1.5)
+    class Slip(Schedule):
+        def angle(self, t): return math.asin(t)
+    assert Slip().a(.5) == pytest.approx(math.sqrt(.75)) # one number is taken by math, too
+    with pytest.raises(CreativityError, match=r'^Slip.angle\(t\) gets a float64 tensor'): Slip().a(torch.rand(3))
 
 
 @pytest.mark.parametrize('duck', [Duck(), Turn()])
@@ -152,12 +164,20 @@ def test_an_object_with_curves_is_a_schedule(duck):
     assert isinstance(s, Schedule)
     assert s.a(.5).item() == pytest.approx(math.cos(.75), rel=1e-12)
     assert as_schedule(s) is s
+    assert repr(s) == f'{type(duck).__name__}()'
 
 
 @pytest.mark.parametrize(('bad', 'says'), [
     ('cosine', 'got str'), (3, 'got int'), (CosineSchedule, 'got type'), ([.5, .9], 'falling'),
     ([1.5], 'falling'), ([], 'falling'), (torch.rand(3, 2), 'falling'), ([float('nan')], 'falling'),
-    (type('VE', (), {'a': lambda self, t: 0*t + 1, 'sigma': lambda self, t: 80*t})(), 'from_edm')])
+    (torch.linspace(1e-4, .02, 9), r'were these betas\? give \(1 - betas\).cumprod'),
+    (Line(lambda t: 0*t + 1, lambda t: 80*t), r'^Line\(.*must keep a² \+ sigma² = 1, got 6.4e\+03 at t = 1: .*EDMSchedule'),
+    (Line(lambda t: 1 - t, lambda t: t), r'got 0.5 at t = 0.5: .*FlowSchedule\(\)'),
+    (Line(lambda t: t, lambda t: (1 - t**2).sqrt()), r'^the noise of Line\(.*must grow, .* from 1.57 to 0$'),
+    (Line(lambda t: (3*t).cos(), lambda t: (3*t).sin()), 'must rise within .* from 0 to 3'),
+    (Line(lambda t: math.cos(t), torch.sin), r'^Line.a\(t\) gets a float64 tensor: use torch functions, as torch.cos \(.*scalar'),
+    (Line(torch.cos, lambda t: None), r'^Line.sigma\(t\) gets'),
+    (Line(torch.cos, lambda t: math.sqrt(-1)), r'^Line.sigma\(t\) gets')])
 def test_no_schedule_is_one_line(bad, says):
     with pytest.raises(ValueError, match=says) as e: as_schedule(bad)
     assert '\n' not in str(e.value)
