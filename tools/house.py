@@ -26,7 +26,7 @@ diffusion
 data.images data.sets data.own data.show data.store data.disk data.find
 theory.belief theory.windows theory.ideal theory.locality theory.equivariance theory.rivals
 engine.lanes engine.plan engine.sums engine.margins
-engine.sweep engine.flash engine.stream engine.second
+engine.sweep engine.local engine.flash engine.stream engine.second
 machines.widths machines.windows machines.whole machines.named
 machines.rivals machines.sampled machines.mix machines.conditional machines.bounded machines.shared
 networks.architectures networks.wrap networks.card networks.train networks.diffusers

@@ -214,6 +214,14 @@ def zero_below(typing, x, least, value):
         return b.select(above, args[2], ir.Constant(args[2].type, [0.]*LANES))
     return value(x, least, value), build
 
+# %% ../../nbs/library/engine/lanes.ipynb #d640ab5e
+@intrinsic
+def where_below(typing, x, y, a, other):
+    "a in the lanes where x is below y, `other` in the others."
+    def build(context, b, sig, args):
+        return b.select(b.fcmp_ordered('<', args[0], args[1]), args[2], args[3])
+    return a(x, y, a, other), build
+
 # %% ../../nbs/library/engine/lanes.ipynb #85fa0630
 @intrinsic
 def as_in(typing, x, p):
@@ -221,6 +229,20 @@ def as_in(typing, x, p):
     vector = Vector(p.dtype)
     def build(context, b, sig, args): return _converted(b, args[0], context.get_value_type(vector))
     return vector(x, p), build
+
+# %% ../../nbs/library/engine/lanes.ipynb #7b9b9d48
+@intrinsic
+def fetch(typing, p, i):
+    "Begin to bring what lies i numbers behind p into the cache."
+    def build(context, b, sig, args):
+        here = cgutils.create_struct_proxy(p)(context, b, value=args[0]).here
+        byte, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        prefetch = cgutils.get_or_insert_function(b.module, kind, 'llvm.prefetch.p0i8')
+        # to be read, not written; into the second cache; numbers, not instructions
+        b.call(prefetch, [b.bitcast(b.gep(here, [args[1]]), byte), whole(0), whole(2), whole(1)])
+        return context.get_dummy_value()
+    return types.void(p, types.intp), build
 
 # %% ../../nbs/library/engine/lanes.ipynb #a86b74d4
 def power_of_two(

@@ -30,6 +30,7 @@ from creativity.engine.flash import (
     layouts,
 )
 from .lanes import LANES
+from .local import Kept, planes_size, sweep_local
 from .margins import TOGETHER, Share, clip_plan, split_work
 from .plan import Plan, box_sum, pad
 from .sums import SoftmaxSums, exact, home, log2_factor, sums_torch, sums_whole
@@ -104,6 +105,15 @@ def _sums_before(p, scale, dtype):
     return top.to(dtype).flatten().numpy(), totals.flatten().numpy()
 
 # %% ../../nbs/library/engine/stream.ipynb #f5024d29
+def in_place(
+    plan: Plan, # which windows are compared
+) -> bool:
+    "Does every pixel meet its own place alone, in rows of a vector, and nothing past the border?"
+    (H, W), places = plan.shape, (plan.x_rows, plan.x_cols, plan.d_rows, plan.d_cols)
+    alone = plan.shifts.tolist() == [[0, 0, 0, H, 0, W]]
+    return alone and W >= LANES and all(bool((p[:plan.r] < 0).all()) for p in places)
+
+# %% ../../nbs/library/engine/stream.ipynb #1b550bf2
 def sums_compiled(
     x: Tensor, # [C,H,W] query image; its dtype is the precision of the sums
     images: Tensor, # [N,C,H,W] training images, one after the other in memory
@@ -118,11 +128,16 @@ def sums_compiled(
     C, H, W = x.shape
     loop, before = Loop(x, images, plan, a, sigma, numbers), before or SoftmaxSums.empty(C, H, W)
     top, totals = _sums_before(before, loop.scale, x.dtype)
-    sums, scratch = loop.room(H*W*(C + 3)*LANES), loop.room(scratch_size(loop.size))
     found = loop.room(H*W, -1, torch.int64) # (block·S + shift)·LANES + lane
-    limits = loop.limits(len(images)*plan.counts.max())
-    sweep(loop.query, loop.images, loop.layout, loop.number(loop.scale), loop.size, limits,
-          State(top, sums, totals, found), scratch, stats)
+    limits, factor = loop.limits(len(images)*plan.counts.max()), loop.number(loop.scale)
+    if in_place(plan):
+        query = (x*log2_factor(sigma)).contiguous().numpy().ravel()
+        sweep_local(query, loop.images, (1,)*C, factor, loop.size, limits, Kept(top, totals, found),
+                    loop.room(planes_size(loop.size)), stats)
+    else:
+        sums, scratch = loop.room(H*W*(C + 3)*LANES), loop.room(scratch_size(loop.size))
+        sweep(loop.query, loop.images, loop.layout, factor, loop.size, limits,
+              State(top, sums, totals, found), scratch, stats)
     codes = torch.from_numpy(found).reshape(H, W)
     code, lane = codes//LANES, codes % LANES
     block, shift = code//len(loop.shifts), code % len(loop.shifts)
