@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .errors import CreativityError
-from .files import brief
+from .errors import CreativityError, in_words, takes
 
 # %% ../nbs/library/diffusion.ipynb #b0706ab6
 def as_time(
@@ -43,14 +42,7 @@ def as_time(
 def _of_time(curve):
     "A method `curve(self, t)` that is handed checked float64 times and gives float64."
     @wraps(curve)
-    def checked(self, t):
-        t = as_time(t)
-        try: return torch.as_tensor(curve(self, t), dtype=torch.float64)
-        except CreativityError: raise
-        except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as e:
-            whose = f'{type(getattr(self, "of", self)).__name__}.{curve.__name__}(t)'
-            raise CreativityError(f'{whose} gets a float64 tensor: use torch functions, as '
-                                  f'torch.cos ({brief(e)})') from e
+    def checked(self, t): return torch.as_tensor(curve(self, as_time(t)), dtype=torch.float64)
     return checked
 
 # %% ../nbs/library/diffusion.ipynb #6c0a844a
@@ -95,8 +87,7 @@ class Schedule:
     def __hash__(self): return hash(repr(self.to_dict()))
 
     def __repr__(self):
-        name, *rest = self.to_dict().items()
-        return f'{name[1]}({", ".join(f"{k}={v!r}" for k, v in rest)})'
+        return f'{type(self).__name__}({", ".join(f"{k}={v!r}" for k, v in vars(self).items())})'
 
 # %% ../nbs/library/diffusion.ipynb #91750a75
 @dataclass(frozen=True)
@@ -186,11 +177,8 @@ class StepSchedule(Schedule):
         whole = torch.cat([torch.ones(1, dtype=torch.float64), alphas.flatten().cpu()])
         falling = (whole.diff() <= 0).all() and whole[-1] >= 0
         if alphas.ndim != 1 or not len(alphas) or not falling:
-            rising = alphas.ndim == 1 and len(alphas) and (alphas.diff() >= 0).all()
-            betas = rising and 0 <= alphas[0] and alphas[-1] < 1
             raise CreativityError('alphas_cumprod must be a list of falling numbers in [0,1], '
-                                  'the least noisy step first' +
-                                  '; were these betas? give (1 - betas).cumprod(0)'*bool(betas))
+                                  'the least noisy step first')
         object.__setattr__(self, 'alphas_cumprod', tuple(alphas.tolist()))
 
     @property
@@ -273,9 +261,7 @@ class _Turning(Schedule):
     def __init__(self, of): self.of = of
     def angle(self, t): return self.of.angle(t)
     def to_dict(self): return {'name': type(self.of).__name__, **getattr(self.of, '__dict__', {})}
-    def __repr__(self):
-        plain = type(self.of).__repr__ is object.__repr__
-        return super().__repr__() if plain else repr(self.of)
+    def __repr__(self): return repr(self.of)
 
 # %% ../nbs/library/diffusion.ipynb #e39f3974
 class _Levels(_Turning):
@@ -285,24 +271,6 @@ class _Levels(_Turning):
     def sigma(self, t): return self.of.sigma(t)
 
 # %% ../nbs/library/diffusion.ipynb #8dae0d56
-def _check_curves(made):
-    "Refuse curves that leave the unit circle, or whose noise does not grow."
-    t = torch.linspace(0, 1, 9, dtype=torch.float64)
-    total, angle = made.a(t)**2 + made.sigma(t)**2, made.angle(t)
-    off = (total - 1).abs().nan_to_num(torch.inf) + 0*t
-    if not (off < 1e-4).all():
-        i = int(off.argmax())
-        raise CreativityError(f'{made} must keep a² + sigma² = 1, got {float((total + 0*t)[i]):.3g}'
-                              f' at t = {float(t[i]):g}: for z = (1 − τ)·x0 + τ·noise give '
-                              'FlowSchedule(), for z = x0 + s·noise EDMSchedule(); from_flow and '
-                              'from_edm wrap their networks')
-    angle = angle + 0*t
-    if not (angle.diff() > -1e-9).all() or angle[0] <= -1e-9 or angle[-1] >= math.pi/2 + 1e-6:
-        raise CreativityError(f'the noise of {made} must grow, from the image at t = 0 to noise at '
-                              't = 1: the angle atan2(sigma, a) must rise within [0, π/2], it goes '
-                              f'from {float(angle[0]):.3g} to {float(angle[-1]):.3g}')
-
-# %% ../nbs/library/diffusion.ipynb #a25d3b3f
 def as_schedule(
     schedule, # a `Schedule`, ᾱ by step (a 1-d tensor, array or list), or an object with curves
 ) -> Schedule: # checked: `a² + sigma² = 1`, and the noise grows
@@ -317,7 +285,12 @@ def as_schedule(
                                   'an object with angle(t) or a(t) and sigma(t), '
                                   f'got {type(schedule).__name__}')
         made = _Turning(schedule) if 'angle' in curves else _Levels(schedule)
-    _check_curves(made)
+    t = torch.linspace(0, 1, 9, dtype=torch.float64)
+    a, sigma, angle = made.a(t), made.sigma(t), made.angle(t)
+    grows = (angle.diff() > -1e-9).all() and -1e-9 < angle[0] and angle[-1] < math.pi/2 + 1e-6
+    if not ((a**2 + sigma**2 - 1).abs() < 1e-4).all() or not grows:
+        raise CreativityError(f'{made} must keep a² + sigma² = 1 with growing noise: for z = x0 + '
+                              's·noise see from_edm, for z = (1 − τ)·x0 + τ·noise from_flow')
     return made
 
 # %% ../nbs/library/diffusion.ipynb #e4f43c53
@@ -339,6 +312,7 @@ def levels(
     return bcast(schedule.a(t), x), bcast(schedule.sigma(t), x)
 
 # %% ../nbs/library/diffusion.ipynb #1585014a
+@in_words
 def add_noise(
     x0: Tensor, # [B,C,H,W] clean images
     noise: Tensor, # [B,C,H,W] standard normal noise
@@ -421,6 +395,17 @@ def x0_from_v(
     return a*x - sigma*v
 
 # %% ../nbs/library/diffusion.ipynb #d4940295
+def as_device(
+    device: Any, # as a user gave it
+) -> torch.device: # with its index
+    "A device that torch has here; CreativityError for what is none."
+    if isinstance(device, str|torch.device):
+        try: return torch.empty(0, device=device).device
+        except Exception: pass # torch has many kinds of them
+    raise CreativityError("device must be one that torch has here, such as 'cpu', 'cuda' or "
+                          f"'mps', got {device!r}")
+
+# %% ../nbs/library/diffusion.ipynb #5589195e
 class Denoiser:
     """A guess of the clean image. A subclass defines `denoise` or `noise`; the rest follows.
 
@@ -438,6 +423,7 @@ class Denoiser:
         super().__init_subclass__(**kwargs)
         if cls.denoise is Denoiser.denoise and cls.noise is Denoiser.noise:
             raise TypeError(f'{cls.__name__} must define denoise or noise')
+        for name in {'__init__'} & set(vars(cls)): setattr(cls, name, in_words(getattr(cls, name)))
 
     def denoise(self, x, t, label=None, **kwargs):
         "Posterior mean `E[x0 | x]` [B,C,H,W] of noisy images `x` at `t` (one time, or [B])."
@@ -558,6 +544,7 @@ def heun(denoiser, x, x0, t, s, label=None, fresh=None):
 samplers = dict(ddim=ddim, ddpm=ddpm, euler=euler, heun=heun)
 
 # %% ../nbs/library/diffusion.ipynb #a3232601
+@in_words
 def seed_noise(
     ids: Sequence[int], # whole numbers, one for each image
     shape: tuple, # (C,H,W)
@@ -568,6 +555,7 @@ def seed_noise(
     return torch.stack([draw(i) for i in ids])
 
 # %% ../nbs/library/diffusion.ipynb #b849624c
+@in_words
 def seed_ids(
     seeds: int|Sequence[int], # how many, or ids
     seed: int = 0, # the first, when `seeds` says how many
@@ -644,14 +632,16 @@ class Times(list):
         self.start, self.clean = start, self[-1] == 0 if clean is None else clean
 
 # %% ../nbs/library/diffusion.ipynb #49b81f10
+@in_words
 def time_grid(
     steps: int = 20, # n
     start: float = 1., # the time at i = n
     published: bool = False, # the paper's code: i = n-1, ..., 1
 ) -> Times: # start·i/n for i = n, ..., 0
     "The times of the theory's sampler."
-    if not isinstance(steps, int) or steps < 1 + published:
-        raise CreativityError(f'steps must be at least {1 + published}, got {steps}')
+    if not isinstance(steps, int) or not 1 + published <= steps <= 10**6:
+        raise CreativityError(f'steps must be at least {1 + published} and at most a million, '
+                              f'got {steps}')
     return Times([start*i/steps for i in range(steps - published, -1, -1)])
 
 # %% ../nbs/library/diffusion.ipynb #b201cbdc
@@ -672,13 +662,17 @@ class State(NamedTuple):
 # %% ../nbs/library/diffusion.ipynb #d9837427
 def _stepper(method):
     "The step of a method's name, or the function that was given."
-    if callable(method): return method
+    if callable(method):
+        if not isinstance(method, type) and takes(method, 7): return method
+        raise CreativityError('a method must take (denoiser, x, x0, t, s, label, fresh), as '
+                              'creativity.diffusion.ddim does')
     if method not in samplers:
         raise CreativityError(f'method must be one of {list(samplers)} or a function like them, '
                               f'got {method!r}')
     return samplers[method]
 
 # %% ../nbs/library/diffusion.ipynb #9e4db3aa
+@in_words
 @torch.no_grad()
 def samples(
     denoiser: Denoiser, # network or machine
@@ -706,6 +700,7 @@ def samples(
     yield State(0, grid[-1], x, x)
 
 # %% ../nbs/library/diffusion.ipynb #e8b9c4db
+@in_words
 def sample(
     denoiser: Denoiser, # network or machine
     seeds: Tensor|int|Sequence[int], # noise [B,C,H,W], how many images, or seed ids
@@ -760,7 +755,8 @@ def seed_labels(
     except (TypeError, ValueError, RuntimeError):
         raise CreativityError('label must be a whole number, or one for each seed, '
                               f'got {label!r}') from None
-    if label.is_floating_point() or label.shape not in ((), (n,)):
+    whole = not (label.is_floating_point() or label.is_complex() or label.dtype == torch.bool)
+    if not whole or label.shape not in ((), (n,)):
         raise CreativityError(f'label must be one whole number or one for each of the {n} seeds, '
                               f'got {label.dtype} of shape {tuple(label.shape)}')
     return label.expand(n).tolist()

@@ -5,6 +5,118 @@
 # %% auto #0
 __all__ = ['CreativityError']
 
+# %% ../nbs/library/errors.ipynb #ca8ecebf
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from inspect import isgeneratorfunction, signature
+from operator import index
+from pathlib import Path, PurePath
+from types import UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
+
 # %% ../nbs/library/errors.ipynb #e0000005
 class CreativityError(ValueError):
     "Input that cannot be used: its one line says what was wrong and what is accepted."
+    def __init__(self, message: str = ''): # of any value given, in one line without its address
+        super().__init__(re.sub(r' at 0x[0-9a-fA-F]+', '', ' '.join(message.split())))
+
+# %% ../nbs/library/errors.ipynb #5319ed75
+_WORDS: dict[Any, str] = {
+    int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a text', Path: 'a path',
+    type(None): 'None', Callable: 'a function', Sequence: 'a list', Mapping: 'a dict'}
+
+def _branches(kind):
+    "The kinds of which an annotation takes any; `Sequence[int]` is a Sequence."
+    if get_origin(kind) in (Union, UnionType):
+        return [b for k in get_args(kind) for b in _branches(k)]
+    return [type(None) if kind is None else get_origin(kind) or kind]
+
+def _is(v, kind):
+    "Could a value be of a kind? Arrays and tensors of one number are numbers, as everywhere."
+    if kind not in (int, float, bool, Sequence):
+        if kind is Callable: return callable(v)
+        return not isinstance(kind, type) or isinstance(v, kind)
+    if kind is Sequence: return not isinstance(v, str|bytes|Mapping) and _several(v)
+    if kind is bool: return isinstance(v, bool)
+    if isinstance(v, str|bytes|bool): return False
+    try: return (index(v) if kind is int else float(v)) is not None
+    except (TypeError, ValueError, OverflowError, RuntimeError): return False
+
+def _several(v):
+    try: return iter(v) is not None
+    except TypeError: return False
+
+def _shown(v):
+    "A value in a few words."
+    plain = isinstance(v, int|float|complex|str|bytes|list|tuple|dict|PurePath)
+    if v is None or (plain and len(repr(v)) < 60 and ' at 0x' not in repr(v)): return repr(v)
+    return getattr(v, '__name__', type(v).__name__) if callable(v) else type(v).__name__
+
+# %% ../nbs/library/errors.ipynb #9bac350e
+def misfit(
+    names: Mapping[str, Any], # parameter -> annotation
+    given: Mapping[str, Any], # parameter -> what was given
+) -> str|None: # what is said of the first that does not fit
+    "What is wrong with arguments, as far as annotations say."
+    for name, v in given.items():
+        kinds = _branches(names.get(name, Any))
+        if Any in kinds or any(_is(v, k) for k in kinds): continue
+        words = dict.fromkeys(_WORDS.get(k, k.__name__) for k in kinds)
+        return f'{name} must be {" or ".join(words)}, got {_shown(v)}'
+    return None
+
+F = TypeVar('F', bound=Callable)
+
+@contextmanager
+def _telling(known, args, kwargs):
+    "Inside, an error that is not ours is looked at: was it an argument of a wrong kind?"
+    try: yield
+    except CreativityError: raise
+    except Exception as e:
+        try: given = known.bind(*args, **kwargs).arguments
+        except TypeError: raise e from None
+        names = {n: p.annotation for n, p in known.parameters.items()
+                 if p.annotation is not p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+        if told := misfit(names, given): raise CreativityError(told) from None
+        raise
+
+def in_words(
+    f: F, # a function, whose parameters have annotations; or a generator
+) -> F: # the same; of a wrong kind of argument it says which one, and what is accepted
+    "Let a function say in one line which argument was of a wrong kind, where it failed for that."
+    known = signature(f)
+    @wraps(f)
+    def asked(*args, **kwargs):
+        with _telling(known, args, kwargs): return f(*args, **kwargs)
+    @wraps(f)
+    def one_by_one(*args, **kwargs):
+        with _telling(known, args, kwargs): yield from f(*args, **kwargs)
+    return cast(F, one_by_one if isgeneratorfunction(f) else asked)
+
+# %% ../nbs/library/errors.ipynb #5879619f
+def takes(
+    f: Callable, # a user's
+    n: int, # arguments by place
+) -> bool: # could it be called so? What has no signature could
+    "Does a function take so many arguments?"
+    try: known = signature(getattr(f, 'forward', f))
+    except (TypeError, ValueError): return True
+    try: known.bind(*range(n))
+    except TypeError: return False
+    return True
+
+# %% ../nbs/library/errors.ipynb #f2a6e90b
+def warn(
+    message: str, # one line
+) -> None:
+    "Warn, at the line outside of this package that led here."
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] in _INSIDE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
+
+_INSIDE = ('creativity', 'torch', 'contextlib')

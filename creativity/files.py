@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from .errors import CreativityError
+from .errors import CreativityError, in_words
 
 # %% ../nbs/library/files.ipynb #4725ae9c
 def brief(
@@ -31,6 +31,7 @@ def brief(
     return re.sub(r'\s*<[^<>]* at 0x[0-9a-fA-F]+>', '', first) or type(e).__name__
 
 # %% ../nbs/library/files.ipynb #fdcfd348
+@in_words
 def write_atomic(
     path: str|Path, # the file's final name; its folder is made
     write: Callable[[BinaryIO], Any], # called with the open binary file
@@ -49,6 +50,7 @@ def write_atomic(
     except OSError as e: raise OSError(f'cannot write {path}: {e.strerror or e}') from None
 
 # %% ../nbs/library/files.ipynb #3621528e
+@in_words
 def write_file(
     path: str|Path, # the file
     data: bytes, # its whole content
@@ -57,6 +59,7 @@ def write_file(
     return write_atomic(path, lambda f: f.write(data))
 
 # %% ../nbs/library/files.ipynb #a3dee2ec
+@in_words
 def write_text(
     path: str|Path, # the file
     text: str, # its whole content
@@ -65,6 +68,7 @@ def write_text(
     return write_file(path, f'{text.removesuffix(chr(10))}\n'.encode())
 
 # %% ../nbs/library/files.ipynb #c0938fa6
+@in_words
 def write_json(
     path: str|Path, # .json
     content: Any, # numbers, strings, lists, dictionaries
@@ -74,6 +78,7 @@ def write_json(
     return write_text(path, json.dumps(content, indent=indent, ensure_ascii=False))
 
 # %% ../nbs/library/files.ipynb #2db26a71
+@in_words
 def write_arrays(
     path: str|Path, # .npz
     arrays: Mapping[str, Any], # name -> array, tensor, number, string
@@ -100,6 +105,7 @@ def figure_png(
     return buffer.getvalue()
 
 # %% ../nbs/library/files.ipynb #90d9942c
+@in_words
 def write_figure(
     path: str|Path, # .png
     fig: Any, # matplotlib's figure; is closed
@@ -109,6 +115,7 @@ def write_figure(
     return write_file(path, figure_png(fig, **how))
 
 # %% ../nbs/library/files.ipynb #1bf057cf
+@in_words
 def write_all(
     out: str|Path, # folder, made if it does not exist
     parts: Mapping[str, Any], # file name -> text, figure (closed), or what JSON holds
@@ -122,6 +129,7 @@ def write_all(
     return [write_file(Path(out)/name, data) for name, data in content.items()]
 
 # %% ../nbs/library/files.ipynb #88933f23
+@in_words
 def writable_folder(
     path: str|Path, # made if it does not exist
 ) -> Path: # the folder, in which a file could be written
@@ -140,6 +148,7 @@ def asset(
     return Path(str(files('creativity'))).joinpath('assets', *parts)
 
 # %% ../nbs/library/files.ipynb #fadd0cc7
+@in_words
 def read_json(
     path: str|Path, # as `write_json` writes it
     kind: type = dict, # of the content
@@ -217,6 +226,7 @@ def _read_member(
     return out.reshape(shape, order='F' if fortran else 'C')
 
 # %% ../nbs/library/files.ipynb #5e0bcc3e
+@in_words
 def read_npz(
     path: str|Path, # .npz
 ) -> ArrayFile: # name -> array, read when it is asked for

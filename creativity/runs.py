@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import creativity
-from .errors import CreativityError
+from .errors import CreativityError, in_words
 from .files import brief, read_json, writable_folder, write_arrays, write_json
 
 # %% ../nbs/library/runs.ipynb #c792744e
@@ -167,6 +167,7 @@ class Run:
 seed_format, _run_format = 'creativity-seed/1', 'creativity-run/1'
 
 # %% ../nbs/library/runs.ipynb #3fc029c4
+@in_words
 def read_run(
     folder: str|Path, # as given to `open_run`
 ) -> dict: # its facts, and what it expects of a seed
@@ -186,6 +187,7 @@ def read_run(
     return there
 
 # %% ../nbs/library/runs.ipynb #c2cdfc2e
+@in_words
 def open_run(
     folder: str|Path|None, # made if need be; None: nothing is kept
     facts: dict, # everything that the results depend on, ready for JSON; not the version
@@ -206,6 +208,7 @@ def open_run(
     return run
 
 # %% ../nbs/library/runs.ipynb #aebed06b
+@in_words
 def reopen_run(
     folder: str|Path, # of a run that was begun
 ) -> Run: # with its own facts, to read finished seeds

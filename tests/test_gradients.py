@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from creativity.diffusion import CosineSchedule, seed_noise
 from creativity.engine import second as second_room
@@ -217,4 +218,26 @@ def test_transforms_of_rivals(name):
     total = torch.autograd.functional.jacobian(lambda v: f(v).sum(), x[:1])
     torch.testing.assert_close(torch.func.grad(lambda v: f(v).sum())(x[:1]), total, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(torch.func.vmap(f)(x[:, None])[:, 0], f(x), atol=1e-5, rtol=1e-4)
-    with pytest.raises(CreativityError, match='differentiated backwards alone'): torch.func.jacfwd(f)(x[:1])
+    forward = {'jacfwd': lambda: (torch.func.jacfwd(f)(x[:1]), want),
+               'jvp': lambda: (torch.func.jvp(f, (x[:1],), (x[1:],))[1], torch.einsum('abcdefgh,efgh->abcd', want, x[1:])),
+               'forward_ad': lambda: (along(f, x[:1], x[1:]), torch.einsum('abcdefgh,efgh->abcd', want, x[1:]))}
+    for ask in forward.values():
+        if name == 'smoothed': # IS is at the bottom of it
+            with pytest.raises(CreativityError, match='differentiated backwards alone') as e: ask()
+            assert '\n' not in str(e.value)
+        else: torch.testing.assert_close(*ask(), atol=1e-5, rtol=1e-4)
+
+
+def along(f, x, v):
+    "The derivative of f at x along v, in forward mode."
+    with forward_ad.dual_level(): return forward_ad.unpack_dual(f(forward_ad.make_dual(x, v))).tangent
+
+
+@pytest.mark.parametrize('kind', [LSMachine, ELSMachine, BBELSMachine, ISMachine, ESMachine])
+def test_a_machine_goes_backwards_alone_and_says_so(kind):
+    "Without a word the derivative would be none, which is taken for zero."
+    m = kind(torch.rand(9, 1, 4, 5, generator=torch.Generator().manual_seed(4)), **(dict(scales=3) if kind.windowed else {}))
+    x, f = torch.ones(1, 1, 4, 5), lambda v: m.denoise(v, .6)
+    for ask in (lambda: torch.func.jacfwd(f)(x), lambda: torch.func.jvp(f, (x,), (x,)), lambda: along(f, x, x)):
+        with pytest.raises(CreativityError, match='differentiated backwards alone') as e: ask()
+        assert '\n' not in str(e.value)

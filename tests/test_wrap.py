@@ -326,7 +326,7 @@ def test_a_model_that_needs_integers_is_told_how():
     f = lambda x, t, label: x*image(table(t)[:, 0])
     with pytest.raises(CreativityError, match="to_time='index'") as e: check_denoiser(from_noise(f, BetaSchedule(steps=100)), D)
     assert one_line(e)
-    with pytest.raises(RuntimeError, match='its own fault'):
+    with pytest.raises(CreativityError, match='raised RuntimeError: its own fault'):
         check_denoiser(from_noise(lambda x, t, label: (_ for _ in ()).throw(RuntimeError('its own fault')), S), D)
 
 

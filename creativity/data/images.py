@@ -7,7 +7,6 @@ __all__ = ['from_uint8', 'to_uint8', 'Images']
 
 # %% ../../nbs/library/data/images.ipynb #a7dd525a
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words, misfit, warn
 
 # %% ../../nbs/library/data/images.ipynb #5d9cb3d4
+@in_words
 def from_uint8(
     images: np.ndarray|Tensor, # uint8, any shape
 ) -> Tensor: # float32 in [-1,1], same shape
@@ -28,6 +28,7 @@ def from_uint8(
     return torch.as_tensor(images).float().mul_(2).sub_(255).div_(255)
 
 # %% ../../nbs/library/data/images.ipynb #68cebb78
+@in_words
 def to_uint8(
     x: Tensor, # any shape; what lies outside [-1,1] is clipped
 ) -> Tensor: # uint8, same shape, on the CPU
@@ -71,6 +72,7 @@ def central_part(
     return top, left, top + high, left + wide
 
 # %% ../../nbs/library/data/images.ipynb #7741fe76
+@in_words
 def to_size(
     x: Tensor, # [N,C,H,W]
     size: int|Sequence[int] = 32, # side of the result, or (height, width)
@@ -173,6 +175,8 @@ class Images:
             if isinstance(v, Tensor) or (v is None and name == 'labels'): continue
             raise CreativityError(f'{name} must be a tensor, got {type(v).__name__}: '
                                   'load(x) takes arrays, files and names')
+        if told := misfit(self.__annotations__ | dict(range=Any), vars(self)):
+            raise CreativityError(told)
         if self.range is not None: black_and_white(self.range)
         if x.ndim != 4 or x.dtype != torch.float32:
             given = f'{x.dtype} {list(x.shape)}'
@@ -187,12 +191,27 @@ class Images:
     def __len__(self): return len(self.x)
 
     def __getitem__(self, i):
-        if isinstance(i, int|np.integer): return self.x[i]
+        i = self._place(i)
+        if isinstance(i, int): return self.x[i]
         y, files = None if self.y is None else self.y[i], self.files
         if files is not None:
             which = i.cpu() if isinstance(i, Tensor) else i
             files = [files[j] for j in torch.arange(len(self))[which].tolist()]
         return replace(self, x=self.x[i], y=y, files=files)
+
+    def _place(self, i):
+        "An index that there is: a whole number, a slice, or numbers or a mask in one dimension."
+        n, given = len(self), i
+        if isinstance(i, slice): return i
+        try: i = torch.as_tensor(i)
+        except (TypeError, ValueError, RuntimeError, OverflowError): i = torch.zeros(1)
+        whole = not (i.is_floating_point() or i.is_complex() or i.dtype == torch.bool)
+        if i.dtype == torch.bool and i.shape == (n,): return i
+        inside = whole and i.ndim < 2 and bool(((i >= -n) & (i < n)).all())
+        if inside: return i.long() if i.ndim else int(i)
+        got = f'{given!r}' if isinstance(given, int|float|str) else ' '.join(repr(given).split())
+        raise CreativityError(f'an index of {n} images must be a whole number from {-n} to {n - 1}'
+                              f', a slice, a list of numbers, or a mask of {n}, got {got[:60]}')
 
     def __repr__(self):
         known = len(self.class_names or []) or (0 if self.y is None else len(self.y.unique()))
@@ -223,9 +242,9 @@ def warn_if_from_zero(
     All white, all grey or all bright ones do not; `Images` say themselves what they are."""
     low, high = (v.item() for v in x.aminmax())
     if low < 0 or high > 1 or high - low < .75: return
-    warnings.warn(f'the images lie in {low:.3g} … {high:.3g}, and are taken to be of the range '
+    warn(f'the images lie in {low:.3g} … {high:.3g}, and are taken to be of the range '
                   '[-1, 1]: if 0 is black and 1 white, load(x, range=(0, 1)) brings them there; '
-                  'Images(x) are taken as they are', stacklevel=4)
+                  'Images(x) are taken as they are')
 
 # %% ../../nbs/library/data/images.ipynb #bcfd92a3
 def interleave(

@@ -36,7 +36,7 @@ from creativity.data.images import (
     to_size,
     whole_labels,
 )
-from ..errors import CreativityError
+from ..errors import CreativityError, warn
 from ..files import ArrayFile, brief, npy_header, plainly, read_npz
 
 # %% ../../nbs/library/data/own.ipynb #34290863
@@ -233,8 +233,8 @@ def _one_by_one(
         if skip or not bad: yield i, pixels
     if bad: _tell_bad(files, bad, skip and good > 0)
     if seen and how['background'] is None:
-        warnings.warn(f'{seen} of the images in {files.path} are transparent and were laid on '
-                      'white; background= takes another colour', stacklevel=4)
+        warn(f'{seen} of the images in {files.path} are transparent and were laid on '
+                      'white; background= takes another colour')
 
 # %% ../../nbs/library/data/own.ipynb #36bc3244
 def _tell_bad(
@@ -246,7 +246,7 @@ def _tell_bad(
     more = f' and {len(bad) - 5} more' if len(bad) > 5 else ''
     report = (f'{len(bad)} of {len(files)} files in {files.path} cannot be read right: '
               f'{", ".join(bad[:5])}{more}')
-    if skip: warnings.warn(report, stacklevel=5)
+    if skip: warn(report)
     else: raise CreativityError(f'{report}; skip=True, or --skip-unreadable, leaves them out')
 
 # %% ../../nbs/library/data/own.ipynb #df73e13f

@@ -8,7 +8,6 @@ __all__ = ['stream', 'nearest']
 # %% ../../nbs/library/engine/stream.ipynb #e79061e5
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -44,7 +43,7 @@ from creativity.engine.sweep import (
     sweep,
     sweep_whole,
 )
-from ..errors import CreativityError
+from ..errors import CreativityError, warn
 
 # %% ../../nbs/library/engine/stream.ipynb #10245122
 class Loop:
@@ -448,7 +447,7 @@ os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 @cache
 def _say(message: str):
     "Warn, once for each message."
-    warnings.warn(message, stacklevel=4)
+    warn(message)
 
 # %% ../../nbs/library/engine/stream.ipynb #1d6d3cd3
 def can_compile(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..diffusion import CosineSchedule, Schedule, schedule_from_dict
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from ..files import asset, read_json
 
 # %% ../../nbs/library/machines/widths.ipynb #b41bed8f
@@ -36,6 +36,7 @@ def scale_at(
     return scales[min(max(math.ceil(t*n - 1e-9), 1), n) - 1]
 
 # %% ../../nbs/library/machines/widths.ipynb #6dc913db
+@in_words
 def published_scales(
     name: str, # data and network, e.g. 'cifar10-unet', 'mnist-resnet-circular'
 ) -> list[int]: # 20 window widths, lowest noise first
@@ -45,6 +46,7 @@ def published_scales(
     raise CreativityError(f'no published scales for {name!r}, there are {", ".join(scales)}')
 
 # %% ../../nbs/library/machines/widths.ipynb #0281a818
+@in_words
 def scales_file(
     name: str|Path, # a network in the package, or the path of a .safetensors file
 ) -> Path: # <name>-scales.json beside the network's card
@@ -69,6 +71,7 @@ def read_calibration(
     raise CreativityError(f'{path} is no calibration')
 
 # %% ../../nbs/library/machines/widths.ipynb #43d239be
+@in_words
 def calibrated_scales(
     name: str|Path, # a network in the package, the path of a .safetensors file, or a .json file
 ) -> list[int]: # window widths, lowest noise first
@@ -133,6 +136,7 @@ def check_width(
     raise CreativityError(f'a window width k must be {kind}, from 1 to {most}, got {k!r}')
 
 # %% ../../nbs/library/machines/widths.ipynb #ce4ea287
+@in_words
 def check_scales(
     scales: Scales|Path|None, # as a user gave them
     schedule: Schedule|None = None, # the machine's forward process, for widths that have a name

@@ -20,19 +20,45 @@ import torch
 from ..data.find import load
 from ..data.images import Images, warn_if_from_zero, whole_labels
 from ..data.store import Store, TensorStore
-from ..diffusion import CosineSchedule, Denoiser, Schedule, as_schedule, check_input
+from creativity.diffusion import (
+    CosineSchedule,
+    Denoiser,
+    Schedule,
+    as_device,
+    as_schedule,
+    check_input,
+)
+from ..data.images import black_and_white
 from ..engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, ls_rule
 from ..engine.second import Known, Second, give_left, second, too_coarse
 from ..engine.stream import chosen_backend, needs_float64, stream
 from ..engine.sums import SoftmaxSums, exact, home, partial_sums
 from ..errors import CreativityError
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .widths import Scales, check_scales, check_width, scale_at, whole_number
 from ..theory.belief import Belief
 
 # %% ../../nbs/library/machines/windows.ipynb #7e480955
 Data = Tensor|np.ndarray|Images|Store|str|Path
+
+def as_query(
+    x: Any, # as a user gave it
+) -> Any: # a tensor, if it is an array of numbers; else as it is, to be refused by its kind
+    "Arrays as tensors."
+    try: return torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    except TypeError: return x
+
+def one_image(
+    x: Any, # [C,H,W] or [1,C,H,W], tensor or array
+) -> Tensor: # [1,C,H,W]
+    "One image as a batch; CreativityError for what is none."
+    x = as_query(x)
+    if isinstance(x, Tensor) and x.ndim == 3: x = x[None]
+    if isinstance(x, Tensor) and x.ndim == 4 and len(x) == 1: return x
+    got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+    raise CreativityError(f'sources are those of one image [C,H,W], got {got}')
 
 def check_images(
     images: Tensor, # training images
@@ -72,11 +98,11 @@ def as_store(
         d = images
         check_images(d.x, d.range)
         return TensorStore(d.x.to(device), d.y, d.class_names, files=d.files)
-    if isinstance(images, np.ndarray): images = torch.from_numpy(images)
-    check_images(images, span)
-    if span == (-1, 1): warn_if_from_zero(images)
-    if labels is not None: labels = whole_labels(labels, len(images))
-    return TensorStore(images.to(device), labels)
+    x: Any = as_query(images)
+    check_images(x, span)
+    if span == (-1, 1): warn_if_from_zero(x)
+    if labels is not None: labels = whole_labels(labels, len(x))
+    return TensorStore(x.to(device), labels)
 
 # %% ../../nbs/library/machines/windows.ipynb #05b818da
 @lru_cache(maxsize=256)
@@ -222,10 +248,19 @@ class Query:
         if self.found is None or len(self.found) != len(x): self.mean(x, True)
         return self.machine.pull(g, x, self.t, self.label, self.found).to(x.device, x.dtype)
 
+    def tangent(self, v, x):
+        "There is none: the second pass goes backwards."
+        raise CreativityError(_BACKWARDS)
+
+_BACKWARDS = ('this machine is differentiated backwards alone: take torch.func.jacrev or vjp, or '
+              'torch.autograd, not jacfwd, jvp or forward_ad')
+
 # %% ../../nbs/library/machines/windows.ipynb #91d23b60
 def _transformed(x):
-    "Is x inside of a function transform of `torch.func`?"
-    return isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x)
+    "Is x inside of a function transform of `torch.func`, or does it carry a tangent?"
+    if not isinstance(x, Tensor): return False
+    if torch._C._functorch.is_functorch_wrapped_tensor(x): return True
+    return forward_ad.unpack_dual(x).tangent is not None
 
 def _differentiates(x):
     "Will the gradient by x be asked for, or is x inside of a function transform?"
@@ -248,6 +283,7 @@ class PosteriorMean(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         x, ctx.query = inputs
         ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx, g): return PosteriorGradient.apply(g, *ctx.saved_tensors, ctx.query), None
@@ -256,9 +292,25 @@ class PosteriorMean(torch.autograd.Function):
     def vmap(info, in_dims, x, query): return _one_by_one(PosteriorMean, info, in_dims, (x,), query)
 
     @staticmethod
-    def jvp(ctx, *tangents):
-        raise CreativityError('a machine is differentiated backwards alone: take torch.func.jacrev '
-                              'or vjp, or torch.autograd, not jacfwd or jvp')
+    def jvp(ctx, v, _): return PosteriorTangent.apply(v, *ctx.saved_tensors, ctx.query)
+
+class PosteriorTangent(torch.autograd.Function):
+    "The Jacobian-vector product of a posterior mean, where its query has one."
+    @staticmethod
+    def forward(v, x, query): return query.tangent(v, x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output): pass
+
+    @staticmethod
+    def backward(ctx, g): PosteriorGradient.backward(ctx, g)
+
+    @staticmethod
+    def jvp(ctx, *tangents): PosteriorGradient.backward(ctx, None)
+
+    @staticmethod
+    def vmap(info, in_dims, v, x, query):
+        return _one_by_one(PosteriorTangent, info, in_dims, (v, x), query)
 
 class PosteriorGradient(torch.autograd.Function):
     "The vector-Jacobian product of a posterior mean."
@@ -294,9 +346,19 @@ class _Recomputed:
             z = x.detach().requires_grad_()
             return torch.autograd.grad(self.answer(z), z, g)[0]
 
+    def tangent(self, v, x):
+        "The derivative of the answer along v [B,C,H,W]: that of its gradient by what it weighs."
+        with torch.enable_grad():
+            z = x.detach().requires_grad_()
+            answer = self.answer(z)
+            g = torch.zeros_like(answer, requires_grad=True)
+            back, = torch.autograd.grad(answer, z, g, create_graph=True)
+            try: return torch.autograd.grad(back, g, v)[0]
+            except CreativityError: raise CreativityError(_BACKWARDS) from None
+
 def through_transforms(denoise):
-    """A machine's `denoise` that is plain torch, for `jacrev`, `grad`, `vjp` and `vmap` of
-    `torch.func` too."""
+    """A machine's `denoise` that is plain torch, for `jacrev`, `jacfwd`, `grad`, `vjp`, `jvp` and
+    `vmap` of `torch.func`, and for `torch.autograd.forward_ad` too."""
     @wraps(denoise)
     def asked(self, x, t, label=None, k=None):
         if not _transformed(x): return denoise(self, x, t, label, k)
@@ -351,10 +413,12 @@ class Machine(Denoiser):
         device: str|torch.device|None = None, # where the sums are made; by default at the images
     ):
         chosen_backend(backend)
+        if device is not None: as_device(device)
+        if range is not None: range = black_and_white(range)
         self.store = as_store(images, labels, range, device)
         self.schedule = CosineSchedule() if schedule is None else as_schedule(schedule)
         self.shape = tuple(self.store.shape[1:])
-        self.device = torch.empty(0, device=device or self.store.device).device # with its index
+        self.device = as_device(self.store.device if device is None else device)
         self.range, self.max_bytes, self.backend = range, read_bytes(max_bytes), backend
         self._take_scales(scales)
 
@@ -443,7 +507,7 @@ class Machine(Denoiser):
 
     def query(self, x, t, label=None):
         "`x` as a tensor, float32 or float64, `t` in float64, and each query's class; checked."
-        if isinstance(x, np.ndarray): x = torch.from_numpy(x)
+        x = as_query(x)
         if isinstance(x, Tensor) and x.device != self.device:
             raise CreativityError(f'x is on {x.device}, the sums are made on {self.device}')
         t, _ = check_input(x, t, shape=self.shape)
@@ -501,7 +565,7 @@ class Machine(Denoiser):
         Differentiable in x, once. `label`: a class number or name, or one for each image; `k`
         overrides scales.
         """
-        if isinstance(x, np.ndarray): x = torch.from_numpy(x)
+        x = as_query(x)
         query = Query(self, t, label, k)
         return PosteriorMean.apply(x, query) if _differentiates(x) else query.mean(x, False)
 
@@ -567,9 +631,7 @@ class Machine(Denoiser):
         Exact, float64. `pixel=None`: the images, each with its share of all pixels' belief, or of
         those in `mask` [H,W], bool.
         """
-        x = torch.as_tensor(x)
-        if x.ndim == 3: x = x[None]
-        x, t, (c,) = self.query(x, t, label) if x.ndim == 4 and len(x) == 1 else self._one_image(x)
+        x, t, (c,) = self.query(one_image(x), t, label)
         if whole_number(top) is None or top < 1:
             raise CreativityError(f'top must be at least 1, got {top!r}')
         (a,), (sigma,) = self.levels(t, 1)
@@ -577,9 +639,6 @@ class Machine(Denoiser):
         if pixel is None: return self._sources_of_all(exact(x), c, width, a, sigma, top, counted)
         around = self.around(width, *self._pixel(pixel))
         return self._behind(x[0].cpu().double(), c, around, pixel, a, sigma, top)
-
-    def _one_image(self, x):
-        raise CreativityError(f'sources are those of one image [C,H,W], got {tuple(x.shape)}')
 
     def _pixel(self, pixel):
         "Row and column of a pixel that there is."
@@ -596,11 +655,13 @@ class Machine(Denoiser):
         if mask is None: return None
         if pixel is not None:
             raise CreativityError('mask= says which of all pixels count: leave pixel= out')
-        found = torch.as_tensor(mask)
-        if found.dtype != torch.bool or found.shape != self.shape[1:] or not found.any():
-            want = f'a bool tensor {list(self.shape[1:])} with a pixel in it'
-            raise CreativityError(f'mask must be {want}, got {found.dtype} {list(found.shape)}')
-        return found
+        found = as_query(mask)
+        if isinstance(found, Tensor) and found.dtype == torch.bool \
+                and found.shape == self.shape[1:] and found.any(): return found
+        is_tensor = isinstance(found, Tensor)
+        got = f'{found.dtype} {list(found.shape)}' if is_tensor else type(mask).__name__
+        raise CreativityError(f'mask must be a bool tensor {list(self.shape[1:])} with a pixel in '
+                              f'it, got {got}')
 
     def around(self, k: int, i: int, j: int) -> Around:
         "The candidates of pixel (i,j) for windows of width `k`."

@@ -26,7 +26,7 @@ from ..data.show import ink
 from ..data.sets import SETS
 from ..data.store import Store
 from ..diffusion import Denoiser, add_noise, sample, seed_noise
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from ..files import brief, figure_png
 from creativity.machines.rivals import (
     LocalWienerMachine,
@@ -584,6 +584,7 @@ def _who(net, shape):
         return dict(kind=type(net).__name__, fails=brief(e))
 
 # %% ../../nbs/library/measure/audit.ipynb #85bd95e3
+@in_words
 def audit(
     net: Denoiser, # the network that is examined, or a machine
     d: Images|Store|Tensor|str|Path, # its training images: `Images`, a tensor, a name, a path
@@ -625,14 +626,19 @@ def _sections(s: Subject) -> list[Section]:
     parts: dict[str, Callable] = {'receptive field': receptive, 'widths': widths, 'place': place,
                                   'one step at a time': single_steps,
                                   'from noise to image': whole_flow}
-    with tqdm(total=3 + len(parts), desc='audit', unit='part', disable=not s.progress) as bar:
+    with tqdm(total=sum(_SHARES.values()), desc='audit', disable=not s.progress,
+              bar_format='{l_bar}{bar}| {elapsed}<{remaining}{postfix}') as bar:
         found = [look(s)]
-        bar.update()
+        bar.update(_SHARES['look'])
         for title, part in parts.items():
             bar.set_postfix_str(title)
             if found[0].facts['usable']: found.append(part(s))
-            bar.update()
+            bar.update(_SHARES[title])
         return found + _of_samples(s, bar, found[0].facts['usable'])
+
+# of the time, measured on a network of 32×32 pixels, in percent: for the bar alone
+_SHARES = {'look': 1, 'receptive field': 1, 'widths': 16, 'place': 8, 'one step at a time': 19,
+           'from noise to image': 23, 'samples': 3, 'copies': 29}
 
 def _of_samples(s, bar, usable):
     "What is said of samples."
@@ -641,9 +647,9 @@ def _of_samples(s, bar, usable):
     except _FAILURES as e:
         told = f'it makes none: {brief(e)}'
         return [Section('samples', 'What are its samples like?', told, 'bad')]
-    bar.update()
+    bar.update(_SHARES['samples'])
     sections = [samples_section(s, x)]
     bar.set_postfix_str('copies')
     if usable: sections.append(copied(s, x))
-    bar.update()
+    bar.update(_SHARES['copies'])
     return sections

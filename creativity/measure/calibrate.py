@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from creativity.diffusion import (
     Denoiser,
+    check_input,
     levels,
     noise_from_x0,
     samples,
     seed_ids,
     start_noise,
 )
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from ..files import write_json
 from ..machines.whole import WholeMachine
 from ..machines.windows import Machine
@@ -131,6 +132,7 @@ def _facts(network, machine, widths, steps, label):
                 denoisers=dict(network=fingerprint(network, machine.shape, label), machine=same))
 
 # %% ../../nbs/library/measure/calibrate.ipynb #916c79a2
+@in_words
 def calibration(
     network: Denoiser, # whose flow it is: a network, or a machine
     machine: Machine, # LS, ELS or bbELS, with the network's schedule and image shape
@@ -146,6 +148,7 @@ def calibration(
     shape = check_together(both)
     steps = check_steps(steps)
     own = isinstance(seeds, Tensor)
+    if isinstance(seeds, Tensor): check_input(seeds, 1., shape=shape)
     ids = list(range(len(seeds))) if isinstance(seeds, Tensor) else seed_ids(seeds)
     if len(set(ids)) < len(ids): raise CreativityError(f'seeds must be different ids, got {ids}')
     noise = start_noise(network, seeds, shape=shape)
@@ -170,6 +173,7 @@ def _crc_of(x):
     return zlib.crc32(x.detach().cpu().contiguous().numpy().tobytes())
 
 # %% ../../nbs/library/measure/calibrate.ipynb #1f95972d
+@in_words
 def save_calibration(
     c: Calibration, # the record
     path: str|Path, # a .json file
@@ -183,6 +187,7 @@ def save_calibration(
     return write_json(path, record, indent=None)
 
 # %% ../../nbs/library/measure/calibrate.ipynb #863a13e2
+@in_words
 def calibrate(
     network: Denoiser, # whose flow it is: a network, or a machine
     machine: Machine, # LS, ELS or bbELS, with the network's schedule and image shape

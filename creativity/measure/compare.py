@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..data.disk import Dictionary
 from ..data.images import Images
 from ..diffusion import Denoiser, seed_ids
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from ..files import write_all
 from ..machines.windows import Machine
 from . import onestep
@@ -189,6 +189,7 @@ def _each_steps(network, machines, steps, network_steps):
     return {n: check_steps(v) for n, v in out.items()}
 
 # %% ../../nbs/library/measure/compare.ipynb #29f05882
+@in_words
 def compare(
     network: Denoiser, # the truth: a trained network, or a machine
     machines: Denoiser|Mapping[str, Denoiser], # name -> machine or network; or one alone
@@ -263,6 +264,7 @@ def _comparison(run, ids, labels, found):
     return Comparison(ids, labels, {n: images[n] for n in shown}, facts, facts['nulls'], wiener)
 
 # %% ../../nbs/library/measure/compare.ipynb #a193b704
+@in_words
 def load_comparison(
     out: str|Path, # folder given to `compare`
 ) -> Comparison|OneStep: # of the finished seeds

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..data.images import Images
 from ..data.store import Store
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from ..machines.windows import BBELSMachine, as_store
 from .provenance import nearest_windows, window_plan, window_sizes
 from ..runs import open_run
@@ -254,6 +254,7 @@ def _expected(n, parts):
                 image=('int64', (n,)), mirrored=('int64', (n,)), moved=('int64', (n, 2)))
 
 # %% ../../nbs/library/measure/copies.ipynb #1dd49368
+@in_words
 def copies(
     x: Tensor, # [N,C,H,W] images, such as a network's samples
     d: Images|Tensor|Store, # training images
@@ -273,8 +274,9 @@ def copies(
     facts = dict(images=store.checksum(), held_out=zlib.crc32(search.held.numpy().tobytes()),
                  part_images=len(search.few), protocol='copies')
     run = open_run(out, facts, {})
-    with tqdm(total=len(x) + len(held), desc='copies', unit='image', leave=False, delay=2,
-              disable=not progress) as bar:
+    work = len(x) + len(held) + _PARTS*(len(x) + parts)
+    with tqdm(total=work, desc='copies', leave=False, delay=2, disable=not progress,
+              bar_format='{l_bar}{bar}| {elapsed}<{remaining}') as bar:
         mine = _in_groups(run, search, x.float().cpu(), len(x), -1, bar)
         null = _in_groups(run, search, search.held, parts, 0, bar)
     about = [torch.from_numpy(mine[k]) for k in ('distance', 'image', 'mirrored', 'moved')]
@@ -282,6 +284,9 @@ def copies(
     nearest = nearest._replace(mirrored=nearest.mirrored.bool())
     files = store.files_of(nearest.image)
     return Copies(mine['whole'], null['whole'], mine['part'], null['part'], nearest, level, files)
+
+# to look up an image's windows takes as long as to look up so many whole images
+_PARTS = 9
 
 def _in_groups(run, search, x, parts, first, bar, group=16):
     "The numbers of all images, read from the run or made, a few images at a time."
@@ -295,7 +300,7 @@ def _in_groups(run, search, x, parts, first, bar, group=16):
         told = run.finish(number, make, _expected(len(q), looked),
                           checksum=zlib.crc32(q.numpy().tobytes()))
         found.append(told)
-        bar.update(len(q))
+        bar.update(len(q) + _PARTS*looked)
     return {k: np.concatenate([f[k] for f in found]) for k in found[0]}
 
 # %% ../../nbs/library/measure/copies.ipynb #6162bcd0

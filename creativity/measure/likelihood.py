@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import Denoiser, as_time, check_input, levels, seed_noise
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from ..machines.windows import Machine
 
 # %% ../../nbs/library/measure/likelihood.ipynb #f8813a37
@@ -59,6 +59,7 @@ def _log_normal(x):
     return -(x**2).flatten(1).sum(1)/2 - x[0].numel()/2*math.log(2*math.pi)
 
 # %% ../../nbs/library/measure/likelihood.ipynb #aa107d6c
+@in_words
 def log_likelihood(
     denoiser: Denoiser, # machine or network
     x: Tensor, # [B,C,H,W] images, or states at `t`

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..data.images import Images
 from ..data.show import ink
 from ..diffusion import Denoiser, seed_ids
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from .nulls import Flow, null_flows, wiener_flows
 from creativity.measure.pair import (
     as_named,
@@ -192,6 +192,7 @@ def _times(times):
     return found
 
 # %% ../../nbs/library/measure/onestep.ipynb #8cc35174
+@in_words
 def one_step(
     network: Denoiser, # the truth: a trained network, or a machine
     machines: Denoiser|Mapping[str, Denoiser], # name -> machine or network; or one alone

@@ -7,12 +7,13 @@ __all__ = ['place_dependence']
 
 # %% ../../nbs/library/measure/place.ipynb #6ee7ab13
 import torch
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from torch import Tensor
 
 from ..diffusion import Denoiser, check_input
 
 # %% ../../nbs/library/measure/place.ipynb #c4a4ae87
+@in_words
 @torch.no_grad()
 def place_dependence(
     denoiser: Denoiser, # network or machine

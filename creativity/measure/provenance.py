@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -111,6 +111,7 @@ def _bar(name, total, progress):
     return tqdm(total=total, desc=name, delay=2, leave=False, disable=not progress)
 
 # %% ../../nbs/library/measure/provenance.ipynb #31c37d0c
+@in_words
 @torch.no_grad()
 def nearest_windows(
     x: Tensor, # [B,C,H,W] images
@@ -327,6 +328,7 @@ class Recorder(Denoiser):
         return self.beliefs[-1].mean.to(x.dtype)
 
 # %% ../../nbs/library/measure/provenance.ipynb #8120b487
+@in_words
 def nearest_image(
     x: Tensor, # [B,C,H,W]
     images: Tensor, # [N,C,H,W] training images
@@ -509,6 +511,7 @@ def verdict(
             f'those of {len(null)} real images at {min(windows):.3f} to {max(windows):.3f}')
 
 # %% ../../nbs/library/measure/provenance.ipynb #aeb80ddb
+@in_words
 def explain(
     image: Tensor, # [C,H,W] in [-1,1]
     machine: Machine, # whose dictionary: IS, LS, ELS or bbELS
@@ -620,6 +623,7 @@ def _flow_step(machine, x, t, label, counted):
     tied = (spread < 1/255) & (machine.read(found)['n_eff'] > 2)
     return share, (tied & counted).sum()/counted.sum()
 
+@in_words
 @torch.no_grad()
 def flow_sources(
     machine: Machine, # IS, ES, LS, ELS or bbELS

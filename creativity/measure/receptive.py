@@ -10,10 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from torch import Tensor
 
-from ..diffusion import Denoiser, add_noise, sample, seed_labels, seed_noise
+from creativity.diffusion import (
+    Denoiser,
+    add_noise,
+    check_input,
+    sample,
+    seed_ids,
+    seed_labels,
+    seed_noise,
+)
 
 # %% ../../nbs/library/measure/receptive.ipynb #6253dc28
 @dataclass(eq=False)
@@ -39,6 +47,7 @@ class ReceptiveField:
         return [mass_width(m, self.share) for m in self.maps]
 
 # %% ../../nbs/library/measure/receptive.ipynb #5f177745
+@in_words
 def mass_width(
     m: Tensor, # [H,W] not negative
     share: float = .95, # of its sum
@@ -72,11 +81,13 @@ def _field_images(
     "The clean images of a receptive field, and their labels."
     n = images if isinstance(images, int) else len(images)
     if n < 1: raise CreativityError('receptive_field needs at least one image')
+    if isinstance(images, int): seed_ids(images)
     label = as_labels(network, label, n)
     made = sample(network, n, label=label, shape=shape) if isinstance(images, int) else images
     return made, label
 
 # %% ../../nbs/library/measure/receptive.ipynb #9abdb43e
+@in_words
 def receptive_field(
     network: Denoiser, # that gradients flow through: a network or a machine
     t: float, # time in (0,1]
@@ -90,7 +101,8 @@ def receptive_field(
     if not 0 < t <= 1: raise CreativityError(f't must lie in (0,1], got {t}')
     if not 0 < share <= 1: raise CreativityError(f'share must lie in (0,1], got {share}')
     images, label = _field_images(network, images, label, shape)
-    noise = seed_noise(range(seed, seed + len(images)), images.shape[1:]).to(images)
+    check_input(images, t, label, network.shape)
+    noise = seed_noise(seed_ids(len(images), seed), images.shape[1:]).to(images)
     x = add_noise(images, noise, t, network.schedule).requires_grad_()
     H, W = x.shape[2:]
     with torch.enable_grad():
@@ -116,6 +128,7 @@ def check_times(times):
 field_times = (.05, .2, .4, .6, .8, 1.)
 
 # %% ../../nbs/library/measure/receptive.ipynb #ecdd53e8
+@in_words
 def receptive_fields(
     network: Denoiser, # that gradients flow through
     images: Tensor|int = 8, # as for `receptive_field`

@@ -11,13 +11,13 @@ import json
 from pathlib import Path
 
 import torch
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from ..diffusion import Schedule, as_schedule, schedule_from_dict
+from ..diffusion import Schedule, as_device, as_schedule, schedule_from_dict
 from ..files import asset, brief, write_file, write_json
 from .architectures import ResNet, UNet, n_parameters, network_classes
 from .wrap import Model
@@ -42,6 +42,7 @@ class Network(Model):
         return f'Network({name}: {kind}, {n_parameters(self.net):,} parameters)'
 
 # %% ../../nbs/library/networks/card.ipynb #22940f96
+@in_words
 def save_network(
     net: ResNet|UNet, # with its weights
     path: str|Path, # …/<name>.safetensors; the card is written beside it, as <name>.json
@@ -81,6 +82,7 @@ def _check_card(card, path):
             raise CreativityError(f'{path}: class_names must be names, one for each class')
 
 # %% ../../nbs/library/networks/card.ipynb #dff801bd
+@in_words
 def read_card(
     path: Path, # <name>.json
 ) -> dict: # with all that `load_network` needs
@@ -124,6 +126,7 @@ def _untrained(card, path):
         raise CreativityError(f'{path}: {brief(e)}') from None
 
 # %% ../../nbs/library/networks/card.ipynb #a80e224f
+@in_words
 def load_network(
     name: str|Path, # one in the package, e.g. 'fashion_mnist-resnet', or a .safetensors file's path
     device: str = 'cpu', # where it will run
@@ -132,6 +135,7 @@ def load_network(
     folder = asset('networks')
     named = not str(name).endswith('.safetensors')
     path = folder/f'{name}.safetensors' if named else Path(name)
+    as_device(device)
     if not path.exists():
         if str(name) in stored_cards():
             raise FileNotFoundError(f'no network {str(name)!r}: of this one only the card is in '

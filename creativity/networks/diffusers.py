@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from creativity.diffusion import (
     Denoiser,
+    as_device,
     EDMSchedule,
     FlowSchedule,
     Schedule,
@@ -30,9 +31,9 @@ from creativity.diffusion import (
     Times,
     bcast,
 )
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words
 from .card import load_network, read_weights
-from .wrap import Clip, Model
+from .wrap import Clip, Model, _said
 
 # %% ../../nbs/library/networks/diffusers.ipynb #648b0420
 @dataclass
@@ -302,6 +303,7 @@ def conditions(
     return condition.detach().to(device, next(net.parameters()).dtype)
 
 # %% ../../nbs/library/networks/diffusers.ipynb #e641be22
+@in_words
 def from_diffusers(
     model, # a folder (of a model or a pipeline), a loaded pipeline, or a UNet2DModel
     scheduler=None, # for a UNet2DModel: its scheduler; for a folder: None, or another one's name
@@ -317,6 +319,7 @@ def from_diffusers(
     Of a latent pipeline it is the network on latents: its images are latents, `range=None`. A
     `UNet2DConditionModel` needs a `condition`.
     """
+    as_device(device)
     net, scheduler = _parts(model, scheduler)
     spec = scheduler_spec(scheduler)
     net = net.to(device).eval().requires_grad_(False)
@@ -349,7 +352,8 @@ def _from_python(what, device):
         # a .py file always has a loader
         spec: Any = importlib.util.spec_from_file_location(Path(place).stem, place)
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try: spec.loader.exec_module(module)
+        except Exception as e: raise CreativityError(f'{place} raised {_said(e)}') from e
     else:
         try: module = importlib.import_module(place)
         except ModuleNotFoundError:
@@ -360,7 +364,9 @@ def _from_python(what, device):
     except TypeError:
         raise CreativityError(f'{what} must take no argument and return a denoiser, as in '
                               f'def {name}(): return from_noise(f, schedule)') from None
-    net = make()
+    try: net = make()
+    except CreativityError: raise
+    except Exception as e: raise CreativityError(f'{what} raised {_said(e)}') from e
     if not isinstance(net, Denoiser):
         raise CreativityError(f'{what} must return a denoiser (see from_noise), '
                               f'got {type(net).__name__}')
@@ -369,12 +375,14 @@ def _from_python(what, device):
     return net
 
 # %% ../../nbs/library/networks/diffusers.ipynb #4ef9ab46
+@in_words
 def find_network(
-    what, # a name, card, .safetensors, folder, 'file.py:function', or a denoiser as it is
+    what: Denoiser|str|Path, # a name, card, .safetensors, folder, 'file.py:function', or a denoiser as it is
     device: str = 'cpu', # where it will run
 ) -> Denoiser: # ready to denoise
     "The network that is meant; an error of one line says what is accepted."
     if isinstance(what, Denoiser): return what
+    device = str(as_device(device))
     path = Path(what)
     if path.is_dir():
         own = path/'network.safetensors'

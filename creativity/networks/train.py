@@ -16,7 +16,6 @@ import shlex
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ..errors import CreativityError
+from ..errors import CreativityError, warn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -717,9 +716,9 @@ def _plan_first(trainer, path, minutes):
 # %% ../../nbs/library/networks/train.ipynb #256ddd43
 def _say_ended(trainer, out):
     "A run that has had its time says so, and how to go on."
-    warnings.warn(f'{out} holds a run that has had its {trainer.seconds/60:.3g} minutes ('
+    warn(f'{out} holds a run that has had its {trainer.seconds/60:.3g} minutes ('
                   f'{trainer.step:,} steps): more minutes, or steps above {trainer.step:,}, '
-                  'extend it', stacklevel=3)
+                  'extend it')
 
 # %% ../../nbs/library/networks/train.ipynb #81b2b44f
 def train(

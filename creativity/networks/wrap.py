@@ -9,7 +9,6 @@ __all__ = ['from_noise', 'from_x0', 'from_v', 'from_score', 'from_edm', 'from_fl
 import copy
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from creativity.diffusion import (
     StepSchedule,
     Times,
     add_noise,
+    as_device,
     as_schedule,
     as_time,
     bcast,
@@ -39,7 +39,8 @@ from creativity.diffusion import (
     x0_from_score,
     x0_from_v,
 )
-from ..errors import CreativityError
+from ..errors import CreativityError, in_words, takes, warn
+from ..files import brief
 from ..machines.widths import scale_at, whole_number
 from ..machines.windows import Machine
 
@@ -125,6 +126,7 @@ def check_label(
     return label
 
 # %% ../../nbs/library/networks/wrap.ipynb #72636ce3
+@in_words
 def step_times(
     steps: int, # how many the model was trained with
     n: int, # how many are asked
@@ -162,6 +164,19 @@ def _as_shape(
     raise CreativityError(f'shape must be (C,H,W), three whole numbers, got {shape!r}')
 
 # %% ../../nbs/library/networks/wrap.ipynb #1852d843
+def _said(e):
+    "An error of a user's function in one line."
+    kind, told = type(e).__name__, brief(e)
+    return kind if told == kind else f'{kind}: {told}'
+
+def _held(images):
+    "Images as a tensor [N,C,H,W], however they are given."
+    held = images if isinstance(images, Tensor) else getattr(images, 'x', None)
+    if isinstance(held, Tensor) and held.ndim == 4 and len(held): return held
+    raise CreativityError('images must be Images or a tensor [N,C,H,W], '
+                          f'got {type(images).__name__}')
+
+# %% ../../nbs/library/networks/wrap.ipynb #9fe0de81
 class Model(Denoiser):
     """A function that predicts noise, x0, v, score, D or u, as a denoiser.
 
@@ -183,6 +198,10 @@ class Model(Denoiser):
     ):
         if not callable(f):
             raise CreativityError(f'f must be a function f(x, t, label), got {type(f).__name__}')
+        if not takes(f, 3):
+            raise CreativityError('f must take three arguments, (x, t, label), label None where '
+                                  'there is none: lambda x, t, label: f(x, t), for one that takes '
+                                  'two')
         if predicts not in kinds:
             raise CreativityError(f'predicts must be one of {list(kinds)}, got {predicts!r}')
         self.f, self.schedule, self.predicts = f, as_schedule(schedule), predicts
@@ -192,10 +211,7 @@ class Model(Denoiser):
         self._check_time()
         self._set_weights(device)
         if images is None: return
-        held = images if isinstance(images, Tensor) else getattr(images, 'x', None)
-        if not isinstance(held, Tensor) or held.ndim != 4 or not len(held):
-            raise CreativityError('images must be Images or a tensor [N,C,H,W], '
-                                  f'got {type(images).__name__}')
+        _held(images)
         check_denoiser(self, images)
 
     def _set_classes(self, classes):
@@ -212,8 +228,8 @@ class Model(Denoiser):
     def _check_time(self):
         if self.to_time is None:
             if isinstance(self.schedule, StepSchedule) and not kinds[self.predicts].time:
-                warnings.warn('f is told t in [0,1], though its schedule is a list of steps: '
-                              "to_time='index' tells it the step, from 0", stacklevel=5)
+                warn('f is told t in [0,1], though its schedule is a list of steps: '
+                              "to_time='index' tells it the step, from 0")
             return
         if callable(self.to_time): return
         if not isinstance(self.to_time, str) or self.to_time != 'index':
@@ -227,10 +243,11 @@ class Model(Denoiser):
         "Find the weights, whose dtype and device count; a word about a forgotten eval()."
         modules = _modules_of(self.f)
         if any(m.training for m in modules):
-            warnings.warn('the network is in training mode (dropout and batch statistics are on): '
-                          'call its eval() first', stacklevel=4)
+            warn('the network is in training mode (dropout and batch statistics are on): '
+                 'call its eval() first')
         weights = (p for m in modules for p in m.parameters() if p.is_floating_point())
-        self._weights, self._device = next(weights, None), device
+        self._weights = next(weights, None)
+        self._device = None if device is None else as_device(device)
 
     @property
     def device(self):
@@ -241,10 +258,21 @@ class Model(Denoiser):
         "Our times [B], float64, as f is told them."
         kind = kinds[self.predicts]
         if kind.time: t = kind.time(self.schedule.a(t), self.schedule.sigma(t))
-        if callable(self.to_time): return torch.as_tensor(self.to_time(t))
+        if callable(self.to_time): return self._told_time(t)
         # the number of steps is checked where the model is made
         steps = getattr(self.schedule, 'steps', 0)
         return t if self.to_time is None else ((t*steps).round() - 1).clamp(min=0).long()
+
+    def _told_time(self, t):
+        "What the user's `to_time` makes of times [B]."
+        rule: Any = self.to_time
+        try: own = torch.as_tensor(rule(t))
+        except Exception as e:
+            raise CreativityError(f'to_time raised {_said(e)}: it is given times [B], float64, '
+                                  'and returns those that f is told') from e
+        if own.shape in ((), t.shape) and not own.is_complex(): return own.expand(len(t))
+        raise CreativityError(f'to_time must return {len(t)} numbers, as many as it is given, '
+                              f'got {own.dtype} of shape {tuple(own.shape)}')
 
     def times(self,
         n: int, # how many are asked
@@ -273,11 +301,12 @@ class Model(Denoiser):
     def _asked(self, x, t, label):
         "What `f` answers; a network that wants a class says so."
         try: return self.f(x, t, label)
-        except CreativityError: raise
+        except (CreativityError, MemoryError, torch.OutOfMemoryError): raise
         except Exception as e:
-            if label is not None or self.num_classes is not None: raise
+            told = CreativityError(f'the network raised {_said(e)}')
+            if label is not None or self.num_classes is not None: raise told from e
             try: self.f(x, t, torch.zeros(len(x), dtype=torch.int64, device=x.device))
-            except Exception: raise e from None
+            except Exception: raise told from e
             raise CreativityError('the network wants a class: wrap it with classes= (how many, or '
                                   'their names), and ask with label=') from None
 
@@ -426,6 +455,7 @@ class Along(Denoiser):
         y, time = self.there(x, t)
         return self.denoiser.denoise(y, time, label, **kwargs)
 
+@in_words
 def along(
     denoiser: Denoiser, # network or machine
     schedule: Schedule|Tensor, # another forward process; a tensor: ᾱ by step
@@ -523,13 +553,14 @@ def _wrong_terms(net, x0, label, times, bad):
 def _told(net, x, t, label):
     "`net.denoise`, with a hint where a network that counts steps cannot take our times."
     try: return net.denoise(x, t, label)
-    except CreativityError: raise
-    except (RuntimeError, TypeError, IndexError) as e:
-        if not isinstance(net, Model) or net.to_time is not None: raise
+    except CreativityError as e:
+        # what the network itself has raised
+        asked = isinstance(e.__cause__, RuntimeError|TypeError|IndexError)
+        if not asked or not isinstance(net, Model) or net.to_time is not None: raise
         by_step = copy.copy(net)
         by_step.to_time = lambda t: torch.zeros_like(t, dtype=torch.int64)
         try: by_step.predict(x, t, label)
-        except Exception: raise e from None
+        except Exception: raise e from e.__cause__
         raise CreativityError('the network cannot take times in [0,1], but it takes whole steps: '
                               "give its alphas_cumprod as schedule, and to_time='index'") from None
 
@@ -555,6 +586,7 @@ def _two_samples(net, x0, label):
     return sample(net, seed_noise(range(2), x0.shape[1:]), times=grid, label=label, progress=False)
 
 # %% ../../nbs/library/networks/wrap.ipynb #d55cfc27
+@in_words
 @torch.no_grad()
 def check_denoiser(
     net: Denoiser, # a network or machine
@@ -566,7 +598,7 @@ def check_denoiser(
 
     Levels: σ/a = 0.3, 1.5 and 8. Three denoisings of n images, and two samples in ten steps.
     """
-    data = images if isinstance(images, Tensor) else images.x
+    data = _held(images)
     if label is None and net.num_classes and not isinstance(images, Tensor):
         label = None if images.y is None else images.y[:n]
     x0 = data[:n].to(net.device)
@@ -584,5 +616,5 @@ def check_denoiser(
                 made.min().item(), made.max().item())
     cause = _cause(look, lo, hi, beyond)
     look.cause = _wrong_terms(net, x0, label, times[:2], cause is not None) or cause
-    if look.cause: warnings.warn(look.cause, stacklevel=3)
+    if look.cause: warn(look.cause)
     return look
