@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .errors import CreativityError, in_words, takes
+from .files import brief
 
 # %% ../nbs/library/diffusion.ipynb #b0706ab6
 def as_time(
@@ -42,7 +43,14 @@ def as_time(
 def _of_time(curve):
     "A method `curve(self, t)` that is handed checked float64 times and gives float64."
     @wraps(curve)
-    def checked(self, t): return torch.as_tensor(curve(self, as_time(t)), dtype=torch.float64)
+    def checked(self, t):
+        t = as_time(t)
+        try: return torch.as_tensor(curve(self, t), dtype=torch.float64)
+        except CreativityError: raise
+        except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as e:
+            whose = f'{type(getattr(self, "of", self)).__name__}.{curve.__name__}(t)'
+            raise CreativityError(f'{whose} gets a float64 tensor: use torch functions, as '
+                                  f'torch.cos ({brief(e)})') from e
     return checked
 
 # %% ../nbs/library/diffusion.ipynb #6c0a844a
@@ -87,7 +95,8 @@ class Schedule:
     def __hash__(self): return hash(repr(self.to_dict()))
 
     def __repr__(self):
-        return f'{type(self).__name__}({", ".join(f"{k}={v!r}" for k, v in vars(self).items())})'
+        name, *rest = self.to_dict().items()
+        return f'{name[1]}({", ".join(f"{k}={v!r}" for k, v in rest)})'
 
 # %% ../nbs/library/diffusion.ipynb #91750a75
 @dataclass(frozen=True)
@@ -177,8 +186,11 @@ class StepSchedule(Schedule):
         whole = torch.cat([torch.ones(1, dtype=torch.float64), alphas.flatten().cpu()])
         falling = (whole.diff() <= 0).all() and whole[-1] >= 0
         if alphas.ndim != 1 or not len(alphas) or not falling:
+            rising = alphas.ndim == 1 and len(alphas) and (alphas.diff() >= 0).all()
+            betas = rising and 0 <= alphas[0] and alphas[-1] < 1
             raise CreativityError('alphas_cumprod must be a list of falling numbers in [0,1], '
-                                  'the least noisy step first')
+                                  'the least noisy step first' +
+                                  '; were these betas? give (1 - betas).cumprod(0)'*bool(betas))
         object.__setattr__(self, 'alphas_cumprod', tuple(alphas.tolist()))
 
     @property
@@ -261,7 +273,9 @@ class _Turning(Schedule):
     def __init__(self, of): self.of = of
     def angle(self, t): return self.of.angle(t)
     def to_dict(self): return {'name': type(self.of).__name__, **getattr(self.of, '__dict__', {})}
-    def __repr__(self): return repr(self.of)
+    def __repr__(self):
+        plain = type(self.of).__repr__ is object.__repr__
+        return super().__repr__() if plain else repr(self.of)
 
 # %% ../nbs/library/diffusion.ipynb #e39f3974
 class _Levels(_Turning):
@@ -271,6 +285,24 @@ class _Levels(_Turning):
     def sigma(self, t): return self.of.sigma(t)
 
 # %% ../nbs/library/diffusion.ipynb #8dae0d56
+def _check_curves(made):
+    "Refuse curves that leave the unit circle, or whose noise does not grow."
+    t = torch.linspace(0, 1, 9, dtype=torch.float64)
+    total, angle = made.a(t)**2 + made.sigma(t)**2, made.angle(t)
+    off = (total - 1).abs().nan_to_num(torch.inf) + 0*t
+    if not (off < 1e-4).all():
+        i = int(off.argmax())
+        raise CreativityError(f'{made} must keep a² + sigma² = 1, got {float((total + 0*t)[i]):.3g}'
+                              f' at t = {float(t[i]):g}: for z = (1 − τ)·x0 + τ·noise give '
+                              'FlowSchedule(), for z = x0 + s·noise EDMSchedule(); from_flow and '
+                              'from_edm wrap their networks')
+    angle = angle + 0*t
+    if not (angle.diff() > -1e-9).all() or angle[0] <= -1e-9 or angle[-1] >= math.pi/2 + 1e-6:
+        raise CreativityError(f'the noise of {made} must grow, from the image at t = 0 to noise at '
+                              't = 1: the angle atan2(sigma, a) must rise within [0, π/2], it goes '
+                              f'from {float(angle[0]):.3g} to {float(angle[-1]):.3g}')
+
+# %% ../nbs/library/diffusion.ipynb #a25d3b3f
 def as_schedule(
     schedule, # a `Schedule`, ᾱ by step (a 1-d tensor, array or list), or an object with curves
 ) -> Schedule: # checked: `a² + sigma² = 1`, and the noise grows
@@ -285,12 +317,7 @@ def as_schedule(
                                   'an object with angle(t) or a(t) and sigma(t), '
                                   f'got {type(schedule).__name__}')
         made = _Turning(schedule) if 'angle' in curves else _Levels(schedule)
-    t = torch.linspace(0, 1, 9, dtype=torch.float64)
-    a, sigma, angle = made.a(t), made.sigma(t), made.angle(t)
-    grows = (angle.diff() > -1e-9).all() and -1e-9 < angle[0] and angle[-1] < math.pi/2 + 1e-6
-    if not ((a**2 + sigma**2 - 1).abs() < 1e-4).all() or not grows:
-        raise CreativityError(f'{made} must keep a² + sigma² = 1 with growing noise: for z = x0 + '
-                              's·noise see from_edm, for z = (1 − τ)·x0 + τ·noise from_flow')
+    _check_curves(made)
     return made
 
 # %% ../nbs/library/diffusion.ipynb #e4f43c53

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ from creativity.machines.windows import (
     LSMachine,
     Machine,
     Sources,
+    WindowMachine,
     as_query,
     one_image,
     pixel_grid,
@@ -67,14 +68,18 @@ from creativity.machines.windows import (
 from ..theory.rivals import LEAST, golden_sizes, low_passed, pools, thumbnails
 
 # %% ../../nbs/library/machines/rivals.ipynb #302ed14d
+_Tensors = TypeVar('_Tensors', bound=tuple[Tensor, ...])
+
+
 class FittedCache:
     "Fitted statistics by the content that they belong to; the ones used longest ago make room."
     def __init__(self,
         max_bytes: int,  # of tensors kept
     ):
-        self.max_bytes, self.kept = max_bytes, OrderedDict()
+        self.max_bytes = max_bytes
+        self.kept: OrderedDict[tuple, Any] = OrderedDict()
 
-    def get(self, key: tuple, fit: Callable) -> tuple[Tensor, ...]:
+    def get(self, key: tuple, fit: Callable[[], _Tensors]) -> _Tensors:
         "What `fit()` gives, a tuple of tensors; asked once for each key while there is room."
         value = self.kept.pop(key, None)
         if value is None: value = fit()
@@ -115,7 +120,7 @@ class RivalMachine(Machine):
         if label not in known:
             digest = hashlib.blake2b(str(self.shape).encode(), digest_size=16)
             for images, _ in self.chunks(label, 4*self.numbers_in_image):
-                digest.update(images.cpu().contiguous().numpy())
+                digest.update(images.cpu().contiguous().numpy().data)
             known[label] = f'{digest.hexdigest()} {self.device}'
         return known[label]
 
@@ -141,13 +146,13 @@ class RivalMachine(Machine):
         given = as_query(x)
         x, t, labels = self.query(given, t, label)
         levels = t, self.schedule.a(t), self.schedule.sigma(t)
-        levels = [v.expand(len(x)).tolist() for v in levels]
-        keys, out = list(zip(*levels, labels, strict=True)), [None]*len(x)
+        keys = list(zip(*(v.expand(len(x)).tolist() for v in levels), labels, strict=True))
+        out: dict[int, Tensor] = {}
         for key in dict.fromkeys(keys):
             rows, (time, a, sigma, c) = [b for b, own in enumerate(keys) if own == key], key
             found = self.means(x[rows], time, c, a, sigma, k)
-            for b, mean in zip(rows, found, strict=True): out[b] = mean
-        return torch.stack(out).to(given.dtype)
+            out |= zip(rows, found, strict=True)
+        return torch.stack([out[b] for b in range(len(x))]).to(given.dtype)
 
     def means(self, x, t, label, a, sigma, k):
         "Posterior means [B,C,H,W] at one time and label; the noise level may be 0."
@@ -163,12 +168,13 @@ def fit_moments(
     label: int|None,  # a class, None: all
 ) -> tuple[Tensor, Tensor]:  # mean [D], covariance [D,D], float64
     "Mean and covariance in one pass over the chunks; sums are taken from the first image on."
-    D, N, first, total = machine.numbers_in_image, machine.count(label), None, 0
+    D, N = machine.numbers_in_image, machine.count(label)
     products = torch.zeros(D, D, dtype=torch.float64, device=machine.device)
+    first = total = products[0].clone()
     bar = tqdm(total=N, desc='covariance', unit='image', delay=2, leave=False)
     for images, _ in machine.chunks(label, 16*D):
         rows = images.double().flatten(1)
-        if first is None: first = rows[0].clone()
+        if not bar.n: first = rows[0].clone()
         rows = rows - first
         total = total + rows.sum(0)
         products.addmm_(rows.T, rows)
@@ -328,8 +334,13 @@ def _exactly(x):
 def _again(f, *args):
     "f(*args); for gradients, kept as the arguments alone and computed again on the way back."
     # torch.func.grad allows no hooks, which is how PyTorch computes again: there all is kept
-    again = torch.is_grad_enabled() and torch._C._autograd._saved_tensors_hooks_is_enabled()
+    hooks: Any = torch._C._autograd
+    again = torch.is_grad_enabled() and hooks._saved_tensors_hooks_is_enabled()
     return checkpoint(f, *args, use_reentrant=False) if again else f(*args)
+
+
+# rounding to float32 moves a number by this share of it at most
+_UNIT = 2**-24
 
 
 def _logits(x, images, form, a, sigma, centre=None):
@@ -354,9 +365,9 @@ def _doubtful(top, z, sigma, wander=0.):
     "Might rounding to float32 have moved a posterior mean by more than a few 1e-5?"
     size, z = top.double().abs() + 2*wander, z.clamp(min=1)
     # of a logit: from its sum, and from x and the images before
-    error = 5e-7*size + 1.2e-7*size.sqrt()/sigma
+    error = 8*_UNIT*size + 2*_UNIT*size.sqrt()/sigma
     # the weight that others than the best may truly have
-    rivals = ((1 - 1/z + 6e-8)*(2*error).exp()).clamp(max=1)
+    rivals = ((1 - 1/z + _UNIT)*(2*error).exp()).clamp(max=1)
     return not bool((error*rivals/(z**.25).clamp(max=2) <= 4e-5).all())  # NaN is a doubt, too
 
 # %% ../../nbs/library/machines/rivals.ipynb #42be4f49
@@ -394,7 +405,8 @@ class WeighingMachine(RivalMachine):
         they are few; and how far their partial sums wander."""
         x, _, _, a, sigma = query
         blank = x.new_zeros(form.distance(x.new_zeros(0, *x.shape)).shape[1:])
-        top, kept = torch.full_like(blank, -torch.inf), []
+        top = torch.full_like(blank, -torch.inf)
+        kept: list[Tensor] = []
         z = torch.zeros_like(blank, dtype=torch.float64)
         room, wander = 0 if torch.is_grad_enabled() else self.max_bytes or 2**28, 0.
         for images, _ in self.weighed(*query):
@@ -454,15 +466,15 @@ class WeighingMachine(RivalMachine):
         x, t, labels = self.query(x, t, label)
         a, sigma = self.levels(t, len(x))
         queries = list(zip(x, t.expand(len(x)).tolist(), labels, a, sigma, mean, strict=True))
-        found = [self.belief_of(*q, k) for q in queries]
+        found = [self.belief_of(k, *q) for q in queries]
         def variance():
             "One more pass for each image."
             with torch.no_grad(), _exactly(x):
-                return torch.stack([self.variance_one(*q, k) for q in queries])
+                return torch.stack([self.variance_about(k, *q) for q in queries])
         known = {name: torch.stack([f[name] for f in found]) for name in found[0]}
         return LateBelief(variance, **known)
 
-    def variance_one(self, x, t, label, a, sigma, mean, k):
+    def variance_about(self, k, x, t, label, a, sigma, mean):
         "The variance [C,H,W] of one image about its mean, under the weights that make the mean."
         form, mean = self.form(t, label, a, max(sigma, LEAST), k), mean.double()
         total = torch.zeros_like(mean)
@@ -495,7 +507,7 @@ class WeighingMachine(RivalMachine):
         found, files = numbers[best], self.store.files_of(numbers[best])
         return Sources(w[best], found, n_eff, len(w), place, files=files)
 
-    def belief_of(self, x, t, label, a, sigma, mean, k):
+    def belief_of(self, k, x, t, label, a, sigma, mean):
         "The fields of one image's `Belief` [C,H,W] but the variance; its mean is known."
         entropy = torch.zeros(self.shape[1:], dtype=torch.float64, device=x.device)
         weight, count = torch.zeros_like(entropy), 0
@@ -582,15 +594,16 @@ def masked_sums(
     if len(masks) == 1:
         matrix = masks[0].to(dtype).T
         return lambda e: e.flatten(1) @ matrix
-    ones, shape = torch.ones(len(masks[1]), dtype=dtype), (len(masks[0]) - 1, )*2
+    starts, at = masks
+    ones, shape = torch.ones(len(at), dtype=dtype), (len(starts) - 1, )*2
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Sparse')  # they are in beta
-        rows = torch.sparse_csr_tensor(*masks, ones, shape, check_invariants=False)
+        rows = torch.sparse_csr_tensor(starts, at, ones, shape, check_invariants=False)
     def sums(e):
         "In compiled loops, or by PyTorch where gradients are wanted."
         if torch.is_grad_enabled(): return (rows @ e.flatten(1).T).T
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            parts = pool.map(lambda part: few_sums(masks, part), e.flatten(1).split(256))
+            parts = pool.map(lambda part: few_sums((starts, at), part), e.flatten(1).split(256))
             return torch.cat(list(parts))
     return sums
 
@@ -672,7 +685,7 @@ class PSPCMachine(WeighingMachine):
     ):
         if masks is not None and scales is not None:
             raise CreativityError('give scales= or masks=, not both')
-        self.flex = (lambda t: masks) if isinstance(masks, Tensor) else masks
+        self.flex: Any = (lambda t: masks) if isinstance(masks, Tensor) else masks
         self.windowed = masks is None
         super().__init__(images, labels, schedule, scales, **kwargs)
 
@@ -684,7 +697,7 @@ class PSPCMachine(WeighingMachine):
         "Box sums of squared differences, box averages of weights; or the same with masks."
         k = self.width(t, k)
         if self.windowed: return square_form(k, self.shape)
-        return mask_form(scale_at(self.flex, t), self.shape, self.device)
+        return mask_form(torch.as_tensor(scale_at(self.flex, t)), self.shape, self.device)
 
     def mean(self, x, t, label, a, sigma, k):
         "In compiled loops where they can run: for float32 images without gradients, on a CPU."
@@ -1012,7 +1025,7 @@ def _fold(padded, rows, cols, shape):
     return out[:, :-1].reshape(-1, H, W)
 
 # %% ../../nbs/library/machines/rivals.ipynb #a3a3b802
-class _Averaged:
+class _Averaged(WindowMachine):
     "A machine of windows that averages whole posterior mean windows; first among parents."
     @through_transforms
     def denoise(self, x, t, label=None, k=None):
@@ -1023,20 +1036,20 @@ class _Averaged:
         answer, x = (self.traced, x.double()) if grad else (self.average, x)
         queries = zip(x, t.expand(len(x)), labels, *self.levels(t, len(x)), strict=True)
         with torch.set_grad_enabled(grad), _exactly(x):
-            return torch.stack([answer(*q, k) for q in queries]).to(given.dtype)
+            return torch.stack([answer(k, *q) for q in queries]).to(given.dtype)
 
-    def average(self, x, t, label, a, sigma, k):
+    def average(self, k, x, t, label, a, sigma):
         "Of one image [C,H,W], by the engine; in float64 where float32 weights would not do."
         found, = self.query_sums(x[None], t, label, k, False)
         plan, one = self.plan(found.k), torch.ones_like(found.sums.z)
         rounds = needs_float64(found.sums, sigma, x, plan) or found.sums.top.abs().max() > 1000
         if x.dtype == torch.float32 and rounds:
-            return self.average(x.double(), t, label, a, sigma, k)
+            return self.average(k, x.double(), t, label, a, sigma)
         known = Known(x, a, sigma, found.sums, one, False)
         pieces = self.store.slices(label, (self.max_bytes or 2**26)//4)
         budget = self.max_bytes, self.backend
         again = lambda im: second(known, im.to(self.device), plan, True, *budget)
-        sums = sum(again(images).spread for images, _ in pieces)
+        sums: Any = sum(again(images).spread for images, _ in pieces)
         return self.store.gather(sums).sum(0)/held(one, plan)
 
     def pieces(self, plan, label, dtype):
@@ -1049,13 +1062,14 @@ class _Averaged:
                 padded = pad(side, plan.d_rows, plan.d_cols)
                 for shift in plan.shifts.tolist(): yield padded, plan, shift
 
-    def traced(self, x, t, label, a, sigma, k):
+    def traced(self, k, x, t, label, a, sigma):
         "The same in float64, for gradients: the normaliser keeps its value, and gets its gradient."
         found, = self.query_sums(x.detach()[None], t, label, k, False)
         plan, norm = self.plan(found.k), found.sums.top + found.sums.z.log()
         pieces = self.pieces(plan, label, x.dtype)
         slope = sum(_again(_shift_slope, x, norm, *piece, a, sigma) for piece in pieces)
-        norm, total = norm + (slope - slope.detach()), 0
+        norm = norm + (slope - slope.detach())
+        total: Tensor|float = 0.
         for images, _, shift in self.pieces(plan, label, x.dtype):
             i0, i1, u0, u1 = shift[2:]
             answer = _again(_shift_answers, x, norm, images, plan, shift, a, sigma)
