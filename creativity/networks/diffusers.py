@@ -377,7 +377,8 @@ def _from_python(what, device):
 # %% ../../nbs/library/networks/diffusers.ipynb #4ef9ab46
 @in_words
 def find_network(
-    what: Denoiser|str|Path, # a name, card, .safetensors, folder, 'file.py:function', or a denoiser as it is
+    # a name, card, .safetensors, folder, 'file.py:function', or a denoiser as it is
+    what: Denoiser|str|Path,
     device: str = 'cpu', # where it will run
 ) -> Denoiser: # ready to denoise
     "The network that is meant; an error of one line says what is accepted."
