@@ -190,6 +190,8 @@ class Images:
 
     def __len__(self): return len(self.x)
 
+    def __iter__(self): return iter(self.x)
+
     def __getitem__(self, i):
         i = self._place(i)
         if isinstance(i, int): return self.x[i]
