@@ -25,12 +25,15 @@ _ROOMS = {
     'measure.calibrate': ['calibrate'],
     'measure.compare': ['compare'],
     'measure.likelihood': ['log_likelihood'],
-    'measure.provenance': ['explain'],
+    'measure.provenance': ['explain', 'flow_sources', 'show_sources'],
     'measure.receptive': ['receptive_field'],
     'networks.card': ['load_network'],
     'networks.diffusers': ['from_diffusers'],
     'networks.wrap': ['along', 'from_edm', 'from_flow', 'from_noise', 'from_score', 'from_v', 'from_x0'],
 }
+# what they return, where the fields are to be known
+_RECORDS = {'machines.windows': ['Sources', 'LateBelief'], 'measure.compare': ['Comparison'],
+            'measure.provenance': ['Explanation', 'FlowSources']}
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_HOME)
 
@@ -38,8 +41,10 @@ __all__ = sorted(_HOME)
 def __getattr__(name):
     "Load a public name from its room when it is first used (PEP 562)."
     if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = globals()[name] = getattr(import_module(f'{__name__}.{_HOME[name]}'), name)
+    room = import_module(f'{__name__}.{_HOME[name]}')
+    value = globals()[name] = getattr(room, name)
     _explain(value)
+    for record in _RECORDS.get(_HOME[name], []): _explain(getattr(room, record), 'Fields:')
     return value
 
 
@@ -50,19 +55,20 @@ def _notes(value):
     for thing in reversed(value.__mro__[:-1]) if isinstance(value, type) else [value]:
         try: notes = docments(thing, full=True)
         except (OSError, TypeError, ValueError): continue        # its source is not at hand
-        found |= {name: note.docment for name, note in notes.items() if note.docment}
+        found |= {n: ' '.join(note.docment.split()) for n, note in notes.items() if note.docment}
     return found
 
 
-def _explain(value):
-    "Add what each parameter is to a docstring, where `help()` finds it."
-    try: names = signature(value).parameters
+def _explain(value, title='Parameters:'):
+    "Add what each parameter, or field, is to a docstring, once, where `help()` finds it."
+    if f'\n{title}\n' in (value.__doc__ or ''): return
+    try: names = value.__dataclass_fields__ if title == 'Fields:' else signature(value).parameters
     except (TypeError, ValueError): return
     notes = _notes(value)
     said = [f'    {name}: {notes[name]}' for name in names if name in notes]
     if not said: return
     returned = ['', f'Returns: {notes["return"]}'] if 'return' in notes else []
-    value.__doc__ = '\n'.join([cleandoc(value.__doc__ or ''), '', 'Parameters:', *said, *returned])
+    value.__doc__ = '\n'.join([cleandoc(value.__doc__ or ''), '', title, *said, *returned])
 
 
 def __dir__(): return [n for n in sorted({*globals(), *__all__}) if n in __all__ or n.startswith('__')]
@@ -90,7 +96,7 @@ if TYPE_CHECKING:
     from creativity.measure.calibrate import calibrate
     from creativity.measure.compare import compare
     from creativity.measure.likelihood import log_likelihood
-    from creativity.measure.provenance import explain
+    from creativity.measure.provenance import explain, flow_sources, show_sources
     from creativity.measure.receptive import receptive_field
     from creativity.networks.card import load_network
     from creativity.networks.diffusers import from_diffusers

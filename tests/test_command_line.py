@@ -165,6 +165,16 @@ def test_studies_are_listed_without_importing_them():
     assert {'agreement', 'limbs', 'place'} <= set(cli.study_titles())
 
 
+@pytest.mark.parametrize(('name', 'command'), [('table', 'table1'), ('speed', 'bench')])
+def test_studies_with_a_command_of_their_own_name_it(run, name, command):
+    assert command in COMMANDS.commands
+    assert name not in cli.study_titles()
+    code, _, err = run(f'study {name}')
+    assert (code, err.count('\n')) == (2, 1)
+    assert f'it is `creativity {command}`' in err
+    assert f'it is `creativity {command}`' in run('study --help')[1]
+
+
 # What a command chooses, it says
 
 def test_chosen_widths_are_said(run, tmp_path):

@@ -6,7 +6,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from creativity.data.find import load
 from creativity.diffusion import CosineSchedule, sample
+from creativity.errors import CreativityError
 from creativity.machines.conditional import Conditional, inpainting, shrinking
 from creativity.machines.mix import Guided
 from creativity.machines.rivals import WienerMachine
@@ -60,6 +62,32 @@ def test_what_is_measured_comes_back():
             told = sample(Conditional(machine, measure, y, .01, products=12), 2, steps=8)
             plain = sample(machine, 2, steps=8)
             assert (measure(told) - y).abs().mean() < .25*(measure(plain) - y).abs().mean()
+
+
+def test_a_mask_is_the_measurement_of_its_pixels():
+    "[H,W] or [C,H,W], with what was measured, or with the whole image, of every seed or of one."
+    g = torch.Generator().manual_seed(0)
+    data, x = torch.rand(9, 3, 6, 5, generator=g)*2 - 1, torch.randn(2, 3, 6, 5, generator=g)
+    m, flat = ISMachine(data), torch.rand(6, 5, generator=g) < .5
+    for mask in (flat, torch.rand(3, 6, 5, generator=g) < .5):
+        wanted = Conditional(m, inpainting(mask), inpainting(mask)(data[:1]), .3).denoise(x, .5)
+        for y in (data[0], data[:1], data[[0, 0]], inpainting(mask)(data[:1]), inpainting(mask)(data[0])):
+            assert torch.equal(Conditional(m, mask, y, .3).denoise(x, .5), wanted)
+    with pytest.raises(CreativityError, match=r'mask must have the shape \[6, 5\] or \[3, 6, 5\]'): Conditional(m, flat.T, data[:1])
+    with pytest.raises(CreativityError, match='bool tensor'): Conditional(m, flat.float(), data[:1])
+
+
+@pytest.mark.parametrize('measure', [lambda z: z**2, lambda z: z.abs(), lambda z: z.clamp(-1, 1), lambda z: z[..., :2] + .01],
+                         ids=['square', 'absolute', 'clipped', 'constant'])
+def test_measurements_that_are_not_linear_are_refused(measure):
+    m = ISMachine(torch.rand(9, 1, 4, 4)*2 - 1)
+    with pytest.raises(CreativityError, match='measure must be linear'): sample(Conditional(m, measure, measure(m.store.images(None)[:1])), 1, steps=2)
+
+
+def test_dps_that_diverges_says_so():
+    data = load('fashion_mnist', n=20).x
+    told = Conditional(ISMachine(data), lambda z: 30*z, 30*data[:1], .02, 'dps')
+    with pytest.raises(CreativityError, match="form='dps' has diverged: take more steps, or form='exact'"): sample(told, 2, steps=4)
 
 
 def _trace(machine, x, t, options):

@@ -1,9 +1,11 @@
 "The mosaic: nearest windows and margins against brute force, fixed points, patches, bad input, files."
 import json
 
+import numpy as np
 import pytest
 import torch
 
+from creativity.data.images import to_uint8
 from creativity.data.store import TensorStore
 from creativity.diffusion import samples, seed_noise
 from creativity.machines.whole import ESMachine, ISMachine
@@ -96,6 +98,10 @@ def test_explain(tmp_path):
     files = mosaic.explain_files(e, tmp_path/'out', dict(file='a.png'))
     assert all(p.stat().st_size for p in files)
     assert json.loads(files[1].read_text())['file'] == 'a.png'
+    assert mosaic.explain_figure(e).axes[3].get_title() == f'{e.facts["patches"]} patches'
+    assert e.facts['null'] == []
+    rest = mosaic.explain(X[0], m)
+    assert rest.verdict.endswith('(null=8 does)')
     assert mosaic.explain(torch.full((3, 7, 6), -1.), m).facts['foreground_pixels'] == 42
 
 
@@ -147,13 +153,38 @@ def test_images_of_any_size_are_read(tmp_path):
     from PIL import Image
 
     from creativity.app.cli import read_image
-    for size, words in (((32, 32), 'as it is'), ((28, 28), 'framed'), ((50, 40), 'resized from 50x40')):
+    for size, words in (((32, 32), 'as it is'), ((28, 28), 'framed'), ((50, 40), 'resized from 40x50 to 32x32 (--size 40x50 keeps it)')):
         Image.new('RGB', size, (255, 0, 0)).save(tmp_path/'a.png')
         x, how = read_image(tmp_path/'a.png', (3, 32, 32))
         assert (tuple(x.shape), words in how) == ((3, 32, 32), True)
         assert x[:, 16, 16].tolist() == [1, -1, -1]
     (tmp_path/'a.png').write_bytes(b'no image')
     with pytest.raises(ValueError, match='cannot be read'): read_image(tmp_path/'a.png', (3, 32, 32))
+
+
+def test_a_small_picture_keeps_its_size_among_files(tmp_path):
+    from PIL import Image
+
+    from creativity.app.cli import own_size
+    (tmp_path/'photos').mkdir()
+    Image.new('RGB', (32, 48)).save(tmp_path/'a.png')
+    Image.new('RGB', (65, 20)).save(tmp_path/'b.png')
+    np.savez(tmp_path/'c.npz', images=np.zeros((2, 3, 80, 90), np.float32))
+    (tmp_path/'d.png').write_bytes(b'no image')
+    photos = str(tmp_path/'photos')
+    assert [own_size(tmp_path/n, photos) for n in ('a.png', 'b.png', 'c.npz', 'd.png')] == ['48x32', None, '80x90', None]
+    assert own_size(tmp_path/'a.png', 'cifar10') is own_size(tmp_path/'a.png', str(tmp_path/'c.npz')) is None
+
+
+def test_sources_are_drawn_where_they_lie():
+    m = LSMachine(DATA, scales=3)
+    s = m.sources(X[0], .3, pixel=(2, 1), top=2)
+    for images in (DATA, m):
+        fig = mosaic.show_sources(s, X[0], images, (2, 1))
+        assert [ax.get_title() for ax in fig.axes] == ['x', *(f'image {i}' for i in s.image), 'it sees', *(f'{w:.1%}' for w in s.weight)]
+        shown = fig.axes[4].images[0].get_array()[..., 0]
+        assert torch.equal(torch.from_numpy(shown.copy()), to_uint8(s.window[0][0]))
+    with pytest.raises(ValueError, match='with pixel='): mosaic.show_sources(m.sources(X[0], .3), X[0], DATA, (2, 1))
 
 
 @pytest.mark.parametrize(('call', 'words'), [

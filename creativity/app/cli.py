@@ -952,12 +952,16 @@ def study_example(
     return f'{command} --out out/{name}'
 
 # %% ../../nbs/library/app/cli.ipynb #f3fbb9e9
+# studies that have a command of their own
+ELSEWHERE = dict(speed='it is `creativity bench`', table='it is `creativity table1`')
+
 class Studies(TyperGroup):
     "A group whose commands are imported when they are called."
     def list_commands(self, ctx): return list(study_titles())
 
     def get_command(self, ctx, name):
         "The command of a study, made from its `run_study`."
+        if name in ELSEWHERE: raise CreativityError(f'{name} is no command here: {ELSEWHERE[name]}')
         if name not in study_titles(): return None
         from creativity.studies.command import make_study
         run = import_module(f'creativity.studies.{name}').run_study
@@ -974,6 +978,7 @@ class Studies(TyperGroup):
         "The list in `creativity study --help`."
         with formatter.section('Studies'):
             formatter.write_dl(list(study_titles().items()))
+        with formatter.section('Elsewhere'): formatter.write_dl(list(ELSEWHERE.items()))
 
 # %% ../../nbs/library/app/cli.ipynb #6fe6f49b
 studies = new_program('Make one of the studies again, and write what it found.', Studies)
@@ -1034,9 +1039,33 @@ def read_image(
         pixels = decode(raw, 28 if framed else (H, W), color=C == 3)
     except CreativityError as e: raise CreativityError(f'{path} cannot be read: {e}') from None
     x = to_size(from_uint8(np.array(pixels)).permute(2, 0, 1)[None], (H, W))[0]
-    if size == (W, H): return x, f'as it is, {W}x{H}'
-    how = 'framed' if framed else 'central part resized'
-    return x, f'{how} from {size[0]}x{size[1]} to {W}x{H}'
+    here, wanted = f'{size[1]}x{size[0]}', f'{H}x{W}'
+    if here == wanted: return x, f'as it is, {wanted}'
+    if framed: return x, f'framed from {here} to {wanted}'
+    return x, f'central part resized from {here} to {wanted} (--size {here} keeps it)'
+
+# %% ../../nbs/library/app/cli.ipynb #98ba65b7
+def own_size(
+    path: Path, # image file, or .npz of samples
+    data: str, # as for `--data`
+    most: int = 64, # pixels in each direction of an image file
+) -> str|None: # HEIGHTxWIDTH; None: that of the training images
+    "The size that image files are brought to, so that a small picture is compared as it is."
+    from PIL import Image
+
+    from creativity.data.disk import is_dictionary
+    from creativity.data.own import ARRAYS, read_arrays
+    from creativity.data.sets import SETS, set_name
+    mine = Path(data).expanduser()
+    of_files = mine.exists() and set_name(data) not in SETS and not is_dictionary(mine)
+    if not data or not of_files or mine.suffix.lower() in ARRAYS: return None
+    if path.suffix == '.npz':
+        shape = tuple(getattr(read_arrays(path).get('images'), 'shape', ()))
+        return 'x'.join(map(str, shape[2:])) if len(shape) == 4 else None
+    try:
+        with Image.open(path) as im: width, height = im.size
+    except OSError: return None     # `read_image` says why
+    return f'{height}x{width}' if max(width, height) <= most else None
 
 # %% ../../nbs/library/app/cli.ipynb #3980659f
 def read_sample(
@@ -1068,13 +1097,15 @@ def run_explain(
     data: str = 'fashion_mnist', # training images
     label: str|None = None, # of the training images
     n: int|None = None, # of the training images
-    size: str|None = None, # of the training images
+    # of the training images; of image files, when left out, that of a picture of up to 64x64 pixels
+    size: str|None = None,
     full: bool = False, # of a set
     range: str|None = None, # of the training images
     skip_unreadable: bool = False, # of the training images
     machine: str = 'bbels', # is, ls, els or bbels
-    k: int|None = None, # window width, 7 when left out
-    # training images as the control of the verdict; each takes as long as the image itself
+    k: int|None = None, # window width, 7 when left out (in Python the machine has its own)
+    # training images as the control of the verdict (in Python none unless asked for);
+    # each takes as long as the image itself
     null: int = 8,
     device: str = 'cpu', # for the work
     out: Path = Path('out/explain'), # for explain.png and explain.json
@@ -1095,6 +1126,7 @@ def run_explain(
         raise CreativityError(f'--index chooses an image of a .npz file, {image} is one image')
     if k is not None and width is None:
         raise CreativityError(f'{machine} compares whole images: leave --k out')
+    size = size or own_size(image, data)
     d = images_on(read_images(data, size, label, n, full, range, skip_unreadable), where)
     shape = tuple(d.x.shape[1:])
     x, how = read_sample(image, index or 0, shape) if is_sample else read_image(image, shape)

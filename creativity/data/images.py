@@ -30,9 +30,12 @@ def from_uint8(
 # %% ../../nbs/library/data/images.ipynb #68cebb78
 @in_words
 def to_uint8(
-    x: Tensor, # any shape; what lies outside [-1,1] is clipped
-) -> Tensor: # uint8, same shape, on the CPU
-    "The inverse of `from_uint8`, rounding to the nearest byte; `CreativityError` for NaN."
+    # [N,C,H,W] or any shape, which is kept: PIL wants [H,W,C]; what lies outside [-1,1] is clipped
+    x: Tensor,
+) -> Tensor: # uint8, 0 to 255, same shape, on the CPU
+    """The inverse of `from_uint8`, rounding to the nearest byte; `CreativityError` for NaN.
+
+    `creativity.data.show.save_grid(x[i], f'{i}.png', scale=1)` writes image i as a PNG file."""
     if x.isnan().any(): raise CreativityError('images hold NaN')
     bytes_ = x.detach().float().cpu().clamp(-1, 1).mul(255).add(255).div(2)
     return bytes_.round().to(torch.uint8)

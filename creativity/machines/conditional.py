@@ -16,11 +16,11 @@ from ..errors import CreativityError
 
 # %% ../../nbs/library/machines/conditional.ipynb #4f5decf2
 def inpainting(
-    known: Tensor, # [H,W] bool: the pixels that are measured
-) -> Callable[[Tensor], Tensor]: # [B,C,H,W] -> [B,C,n]
+    known: Tensor, # [H,W] or [C,H,W] bool: what is measured
+) -> Callable[[Tensor], Tensor]: # [B,C,H,W] -> [B,C,n], of [C,H,W] -> [B,n]
     "The measurement that keeps some pixels."
-    if known.dtype != torch.bool or known.ndim != 2 or not known.any():
-        raise CreativityError('known must be a bool tensor [H,W] with a pixel in it, '
+    if known.dtype != torch.bool or known.ndim not in (2, 3) or not known.any():
+        raise CreativityError('known must be a bool tensor [H,W] or [C,H,W] with a pixel in it, '
                               f'got {known.dtype} {tuple(known.shape)}')
     return lambda x: x[..., known.to(x.device)]
 
@@ -31,6 +31,26 @@ def shrinking(
     "The measurement that averages blocks of pixels: what super-resolution starts from."
     if factor < 1: raise CreativityError(f'factor must be at least 1, got {factor}')
     return lambda x: torch.nn.functional.avg_pool2d(x, factor)
+
+# %% ../../nbs/library/machines/conditional.ipynb #e0276141
+def _check_linear(measure, like):
+    "Refuse what is not linear at tensors of the shape of `like`, by two random ones."
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(like.shape, generator=g).to(like) for _ in range(2))
+    apart = measure(x) + measure(y)
+    if (measure(x + y) - apart).norm() > 1e-3*apart.norm():
+        raise CreativityError('measure must be linear: measure(x + y) is not measure(x) + '
+                              'measure(y); no squares, no clipping, and no constant added')
+
+def _measurement(measure, y, shape):
+    "The function that is meant, and what it gave: a mask is `inpainting` of whole images, too."
+    if not isinstance(measure, Tensor): return measure, y
+    pixels = inpainting(measure)
+    if shape and measure.shape != tuple(shape)[-measure.ndim:]:
+        raise CreativityError(f'the mask must have the shape {list(shape[1:])} or {list(shape)}, '
+                              f'got {list(measure.shape)}')
+    H, W = measure.shape[-2:]
+    return pixels, pixels(y) if y.ndim > 2 and y.shape[-2:] == (H, W) else y
 
 # %% ../../nbs/library/machines/conditional.ipynb #8dcdf1a0
 def _transpose(measure, like):
@@ -59,20 +79,32 @@ def _solve(product, r, most):
 
 # %% ../../nbs/library/machines/conditional.ipynb #3bdda927
 class Conditional(Denoiser):
-    "A denoiser that also knows a linear measurement of the image, `y = measure(x0) + noise`."
+    """A denoiser that also knows a linear measurement of the image, `y = measure(x0) + noise`.
+
+    Inpainting (fill a hole), super-resolution (enlarge), deblurring:
+    `sample(Conditional(m, measure, measure(x), noise=.02), seeds=2)` makes images that agree with
+    what was measured of `x`."""
     def __init__(self,
         denoiser: Denoiser, # the prior: a machine or a network that gradients flow through
-        measure: Callable[[Tensor], Tensor], # linear, of a batch [B,C,H,W]
-        y: Tensor, # what was measured: of every image, or of one for all
+        # linear, of a batch [B,C,H,W]; or a mask [H,W] or [C,H,W], bool: those pixels
+        measure: Callable[[Tensor], Tensor]|Tensor,
+        # what was measured: of every image, or of one for all; with a mask an image will do, too
+        y: Tensor,
         noise: float = .05, # standard deviation of the measurement
-        form: str = 'exact', # with the posterior covariance, or 'dps'
+        # 'exact': with the posterior covariance; 'dps': a number instead, faster, coarser, and with
+        # little noise it diverges unless there are many steps
+        form: str = 'exact',
         products: int = 8, # with the covariance, at most: more are exacter
     ):
         if form not in ('exact', 'dps'):
             raise CreativityError(f"form must be 'exact' or 'dps', got {form!r}")
         if not noise > 0: raise CreativityError(f'noise must be above 0, got {noise}')
         if products < 1: raise CreativityError(f'products must be at least 1, got {products}')
-        self.denoiser, self.measure, self.y = denoiser, measure, y
+        if not callable(measure) and not isinstance(measure, Tensor):
+            raise CreativityError('measure must be a function of a batch [B,C,H,W] or a bool mask, '
+                                  f'got {type(measure).__name__}')
+        self.measure, self.y = _measurement(measure, y, denoiser.shape)
+        self.denoiser, self.checked = denoiser, isinstance(measure, Tensor)
         self.s2, self.form, self.products = noise**2, form, products
         self.schedule, self.shape, self.device = denoiser.schedule, denoiser.shape, denoiser.device
         self.class_names = denoiser.class_names
@@ -91,6 +123,8 @@ class Conditional(Denoiser):
 
     def denoise(self, x, t, label=None, **kwargs):
         "The posterior mean [B,C,H,W] given `x` and the measurement, as nearly as the form allows."
+        if self.form == 'dps' and not bool(x.abs().amax() <= 1e4):
+            raise CreativityError("form='dps' has diverged: take more steps, or form='exact'")
         a, sigma = levels(self.schedule, x.double(), t)
         with torch.enable_grad():
             z = x.detach().requires_grad_()
@@ -98,6 +132,8 @@ class Conditional(Denoiser):
         if not x0.requires_grad:
             raise CreativityError(f'no gradient flows through {type(self.denoiser).__name__}')
         plain, gain = x0.detach(), sigma**2/a.clamp(min=1e-6)
+        if not self.checked: _check_linear(self.measure, plain)
+        self.checked = True
         seen, back = self.measure(plain), _transpose(self.measure, plain)
         def covary(v):
             "The covariance of the image and `v` times the measurement."

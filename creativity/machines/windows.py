@@ -113,16 +113,19 @@ def cached_plan(rule, shape, k, x_circular, d_circular):
 @dataclass(repr=False, eq=False)
 class Sources:
     "What stands behind a pixel, or behind all pixels of an image; float64, on the CPU."
-    weight: Tensor # [n] most first
-    image: Tensor # [n] training images
-    n_eff: float # exp(entropy) over all candidates
-    candidates: int # how many there are
-    place: Tensor|None = None # [n,2] of one pixel: rows and columns of the windows' centres
-    window: Tensor|None = None # [n,C,h,w] of one pixel: the windows
-    seen: Tensor|None = None # [C,h,w] of one pixel: what it sees
-    mean: Tensor|None = None # [C] of one pixel: its posterior mean
-    corner: tuple[int, int]|None = None # of one pixel: where `seen` begins, from the centre
-    files: list[str]|None = None # [n] the files that the images are from, where they are known
+    weight: Tensor # [n] shares of the belief, most first; those of all candidates add up to 1
+    image: Tensor # [n] numbers of the training images, in the set as it was given
+    n_eff: float # effective number of candidates: exp(entropy) of all weights
+    candidates: int # how many windows were weighed; with pixel=None, how many images
+    # [n,2] row and column of each window's centre in its image; None with pixel=None
+    place: Tensor|None = None
+    window: Tensor|None = None # [n,C,h,w] the training windows; None with pixel=None
+    # [C,h,w] the window of the noised x around the pixel; None with pixel=None
+    seen: Tensor|None = None
+    mean: Tensor|None = None # [C] the pixel's posterior mean; None with pixel=None
+    # row and column of the windows' top left, relative to the pixel; None with pixel=None
+    corner: tuple[int, int]|None = None
+    files: list[str]|None = None # [n] the files that the images are from; None: not known
 
     def __repr__(self):
         what = 'windows behind a pixel' if self.place is not None else 'images behind all pixels'
@@ -201,7 +204,8 @@ class _Best:
 
 # %% ../../nbs/library/machines/windows.ipynb #9b4c9915
 class LateBelief(Belief):
-    "A `Belief` of a batch whose variance is made when it is first asked for, and then kept."
+    """A `Belief` of a batch, with [B] in front of every shape, whose variance is made when it is
+    first asked for, and then kept."""
     def __init__(self,
         late: Callable[[], Tensor], # makes the variance [B,C,H,W]
         **known: Tensor, # all other fields

@@ -61,8 +61,8 @@ class Comparison:
     """
     seeds: list[int] # seed ids
     labels: list[int]|None # the class of each, None: unconditional
-    images: dict[str, Tensor] # 'network', machines and nulls: name -> [B,C,H,W]
-    facts: dict # how it was made
+    images: dict[str, Tensor] # 'network', machines and nulls: name -> [B,C,H,W], by seed
+    facts: dict # how it was made: steps, version, and what else is known
     nulls: list[str] = field(default_factory=list) # those of the names that are nulls
     wiener: dict[str, Tensor] = field(default_factory=dict) # machine -> Wiener's images [B,C,H,W]
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['nearest_windows', 'consistency', 'foreground', 'project', 'patches', 'provenance_map', 'draw', 'Recorder',
-           'nearest_image', 'explain', 'FlowSources']
+           'nearest_image', 'explain', 'explain_figure', 'show_sources', 'FlowSources', 'flow_sources']
 
 # %% ../../nbs/library/measure/provenance.ipynb #b7e7bf81
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,7 +30,7 @@ from ..engine.stream import nearest
 from ..files import write_all
 from ..machines.whole import ISMachine
 from ..machines.widths import whole_number
-from ..machines.windows import Machine, cached_plan, pixel_grid
+from ..machines.windows import Data, Machine, Sources, as_store, cached_plan, pixel_grid
 
 # %% ../../nbs/library/measure/provenance.ipynb #3755ae51
 @dataclass(eq=False)
@@ -344,10 +345,11 @@ def nearest_image(
 class Explanation:
     "What a machine's training images say about one image."
     x: Tensor # [C,H,W] the image
-    found: Consistency # its windows, gaps and margins
+    # with a batch of one: `windows` (nearest of each pixel), `gap`, `holds`, `share`
+    found: Consistency
     patch: Tensor # [H,W] number of each pixel's patch, −1 in the background
     nearest: Tensor # [C,H,W] nearest training image
-    facts: dict # numbers, ready for JSON
+    facts: dict # numbers, ready for JSON: `source_pixels` counts each source's pixels
 
     @property
     def verdict(self) -> str:
@@ -502,7 +504,8 @@ def verdict(
         return (f'a copy of training image {i}: at {d:.3f}, where one in twenty of them '
                 f'is within {near:.3f} of another')
     if not null:
-        return 'no copy of a training image; whether a mosaic was not compared with controls'
+        return ('no copy of a training image; whether a mosaic was not compared with controls '
+                '(null=8 does)')
     windows, mine = [n['nearest_window_distance'] for n in null], facts['nearest_window_distance']
     if mine < min(windows):
         return (f'a mosaic of {facts["sources"]} training images: its windows lie at {mine:.3f} '
@@ -515,9 +518,12 @@ def verdict(
 def explain(
     image: Tensor, # [C,H,W] in [-1,1]
     machine: Machine, # whose dictionary: IS, LS, ELS or bbELS
-    k: int|None = None, # window width; default: the machine's at t = 0
+    # window width; default: the machine's at t = 0 (`creativity explain` makes its machine with 7)
+    k: int|None = None,
     label: int|str|None = None, # only training images of this class
-    null: int = 0, # so many training images are the control; each takes as long as the image
+    # so many training images are the control, each as long as the image; the default is quick and
+    # leaves mosaic or new open (`creativity explain` takes 8)
+    null: int = 0,
     noise: float|None = None, # of the image; None: estimated
     progress: bool = False, # show a bar, if it takes longer than two seconds
 ) -> Explanation: # provenance, consistency, novelty, and a verdict
@@ -583,13 +589,47 @@ def explain_files(
     record = (more or {}) | e.facts
     return write_all(out, {'explain.png': explain_figure(e), 'explain.json': record})
 
+# %% ../../nbs/library/measure/provenance.ipynb #0e374d4c
+def _frame(ax, shape, place, corner, extent):
+    "A window in an image [H,W], wrapping, and the pixel that it is around."
+    (H, W), (row, col), (h, w) = shape, place, extent
+    ax.autoscale(False)
+    for dy, dx in product((-H, 0, H), (-W, 0, W)):
+        at = col + corner[1] + dx - .5, row + corner[0] + dy - .5
+        ax.add_patch(plt.Rectangle(at, w, h, fill=False, color='#D55E00'))
+    ax.plot(col, row, 's', ms=3, color='#D55E00')
+
+# %% ../../nbs/library/measure/provenance.ipynb #bc9e4a1e
+def show_sources(
+    s: Sources, # of one pixel: `machine.sources(x, t, pixel=pixel)`
+    x: Tensor, # [C,H,W] or [1,C,H,W] the image that they are of
+    images: Data|Machine, # the training images, as the machine was given them, or the machine
+    pixel: tuple[int, int], # row and column
+) -> Figure: # above: the image and the source images; below: the windows
+    "Draw what a pixel sees and the training windows that stand behind it, with their weights."
+    if s.place is None or s.window is None or s.seen is None or s.corner is None:
+        raise CreativityError('these are sources of all pixels: ask for those of one, with pixel=')
+    store = images.store if isinstance(images, Machine) else as_store(images, span=None)
+    n, whole = len(s.weight), x.reshape(x.shape[-3:])
+    fig, axs = plt.subplots(2, n + 1, figsize=(1.3*(n + 1), 3), layout='constrained')
+    places = [pixel, *s.place.tolist()]
+    names = ['x', *(f'image {i}' for i in s.image.tolist())]
+    shares = ['it sees', *(f'{v:.1%}' for v in s.weight.tolist())]
+    full, parts = [whole, *store.take(s.image)], [s.seen, *s.window]
+    for (top, low), at, *rest in zip(axs.T, places, names, shares, full, parts, strict=True):
+        name, share, image, window = rest
+        draw(top, image, name)
+        _frame(top, whole.shape[1:], at, s.corner, window.shape[1:])
+        draw(low, window, share)
+    return fig
+
 # %% ../../nbs/library/measure/provenance.ipynb #572aa848
 @dataclass(eq=False)
 class FlowSources:
     "The training images behind a flow, from noise to image."
     x: Tensor # [C,H,W] the image that was made
     times: list[float] # T of them, falling
-    share: Tensor # [T,N] of every training image in the belief at each time; rows add up to 1
+    share: Tensor # [T,N] each training image's share of the belief by time; rows add up to 1
     n_eff: Tensor # [T] how many images that is: exp(entropy)
     ties: Tensor # [T] share of the pixels whose candidates all want the same value
     counted: Tensor # [H,W] bool: the pixels that count

@@ -50,12 +50,12 @@ def participation(
 # %% ../../nbs/library/theory/belief.ipynb #7120448a
 @dataclass(repr=False, eq=False)
 class Belief:
-    "What every pixel believes, and why."
+    "What every pixel believes, and why; a machine puts a batch in front."
     mean: Tensor # [C,H,W] posterior mean
     log_evidence: Tensor # [H,W] log of the mean of exp(−d²/2σ²)
     entropy: Tensor # [H,W] of the weights, in nats
-    n_eff: Tensor # [H,W] exp(entropy)
-    image: Tensor # [H,W] training image of the top candidate
+    n_eff: Tensor # [H,W] effective number of candidates: exp(entropy)
+    image: Tensor # [H,W] number of the top candidate's training image
     place: Tensor # [2,H,W] row and column of its centre there
     weight: Tensor # [H,W] its weight
     variance: Tensor # [C,H,W] posterior variance, Σ w·(v − mean)²
