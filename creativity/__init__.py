@@ -4,7 +4,7 @@ __version__ = "0.2.0"
 
 from importlib import import_module
 from inspect import cleandoc, signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 _ROOMS = {
     'data.find': ['load'],
@@ -38,9 +38,22 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_HOME)
 
 
+def _elsewhere(name):
+    "Where a name of the package is that is not at the top: ': it is in creativity.data.show'."
+    from pathlib import Path
+    here = Path(__file__).parent
+    if name.startswith('_') or (here/name).exists() or (here/f'{name}.py').exists():
+        return ''                                                # a room, about to be imported
+    from creativity._modidx import d
+    syms: Any = d['syms']
+    rooms = [room for room, names in syms.items() if f'{room}.{name}' in names]
+    return f': it is in {" and ".join(rooms)}' if rooms else ''
+
+
 def __getattr__(name):
     "Load a public name from its room when it is first used (PEP 562)."
-    if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name not in _HOME:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}{_elsewhere(name)}')
     room = import_module(f'{__name__}.{_HOME[name]}')
     value = globals()[name] = getattr(room, name)
     _explain(value)

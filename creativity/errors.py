@@ -24,6 +24,10 @@ class CreativityError(ValueError):
     def __init__(self, message: str = ''): # of any value given, in one line without its address
         super().__init__(re.sub(r' at 0x[0-9a-fA-F]+', '', ' '.join(message.split())))
 
+# %% ../nbs/library/errors.ipynb #e0000006
+class NotFound(CreativityError, FileNotFoundError):
+    "A file, a folder or a name that is not there: both a `CreativityError` and Python's own."
+
 # %% ../nbs/library/errors.ipynb #5319ed75
 _WORDS: dict[Any, str] = {
     int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a text', Path: 'a path',

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import creativity
-from .errors import CreativityError, in_words
+from .errors import CreativityError, NotFound, in_words
 from .files import brief, read_json, writable_folder, write_arrays, write_json
 
 # %% ../nbs/library/runs.ipynb #c792744e
@@ -177,7 +177,7 @@ def read_run(
         if any(Path(folder).glob('seed*.np[yz]')) or (Path(folder)/'comparison.json').exists():
             raise CreativityError(f'{folder} holds a run of version 0.1, which is not read: '
                                   'choose another folder')
-        raise FileNotFoundError(f'no run in {folder}')
+        raise NotFound(f'no run in {folder}')
     there = read_json(path)
     if there.get('format') != _run_format:
         raise CreativityError(f'{path} is of another version, which is not read: '

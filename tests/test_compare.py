@@ -265,6 +265,8 @@ def test_two_networks():
     c = compare(NET, third, **ARGS)
     assert (c.machines, c.labels, c.wiener) == (['Model'], [0, 1, 0, 1], {})
     assert 'skill' not in c.values
+    assert c.note in str(c)
+    assert 'no skill: none compared is a machine' in c.note
     with pytest.raises(ValueError, match='skill needs a machine'): c.test('Model', 'Model')
     assert compare(NET, {'third': third, 'own': NET}, **ARGS).wins['mse'] == dict(third=0, own=1)
 
@@ -307,6 +309,7 @@ def test_skill_is_against_wiener_on_the_machines_own_images():
             assert c.interval['skill'][n][0] <= c.median['skill'][n] <= c.interval['skill'][n][1]
     assert c.median['skill']['net'] == 1
     assert 'skill' in str(c)
+    assert 'no skill' not in str(c)
 
 
 def test_a_better_machine_is_found():

@@ -7,7 +7,7 @@ import torch
 from imagefiles import one_line
 from PIL import Image
 
-from creativity.data.find import load
+from creativity.data.find import load, make_dictionary
 from creativity.data.images import (
     Images,
     choose,
@@ -17,6 +17,7 @@ from creativity.data.images import (
 )
 from creativity.data.sets import SETS, read_subset
 from creativity.data.show import image_grid, save_grid, show_images
+from creativity.errors import CreativityError
 
 ROOT = Path(__file__).parent.parent
 COUNTS = dict(mnist=(5000, 500), fashion_mnist=(5000, 500), cifar10=(2000, 300))
@@ -175,11 +176,15 @@ def test_a_set_comes_before_a_folder_of_its_name(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there(tmp_path):
-    for source, error, part in (('imagenet', ValueError, 'no image set'), ('photos/', ValueError, 'no image set'),
+    for source, error, part in (('imagenet', FileNotFoundError, 'no image set'), ('photos/', FileNotFoundError, 'no image set'),
                                 ('photos/cats', FileNotFoundError, 'does not exist'),
                                 (tmp_path/'a.npz', FileNotFoundError, 'does not exist')):
         with pytest.raises(error, match=part) as e: load(source)
         one_line(e)
+        assert isinstance(e.value, CreativityError)
+    make_dictionary(tmp_path/'d', 'mnist', n=2)
+    with pytest.raises(CreativityError, match=r'is one file of a dictionary: give its folder, .*/d$'): load(tmp_path/'d'/'dictionary.json')
+    with pytest.raises(CreativityError, match=r'or a tensor, not list: torch.stack them$'): load([torch.zeros(1, 4, 4)])
     (tmp_path/'a.mat').write_bytes(b'')
     with pytest.raises(ValueError, match='neither a folder nor a whole zip'): load(tmp_path/'a.mat')
     with pytest.raises(ValueError, match='for named sets'): load(tmp_path, 'test')
@@ -188,6 +193,10 @@ def test_what_is_not_there(tmp_path):
 def test_sets_that_are_not_square():
     x = load('mnist', n=2, size=28).x
     assert torch.equal(load('mnist', n=2, size=(28, 20)).x, x[..., 4:24])
+    assert torch.equal(load('mnist', n=2, size='28x20').x, x[..., 4:24])
+    assert torch.equal(load('mnist', n=2, size='28').x, x)
+    for wrong in '28x', 'x', '1x2x3', 'wide', '':
+        with pytest.raises(CreativityError, match=r'give the side in pixels, or .height, width.'): load('mnist', n=2, size=wrong)
     assert load('cifar10', n=2, size=(16, 32)).x.shape == (2, 3, 16, 32)
     assert torch.equal(load('mnist', n=2, size=(30, 34), resize='pad').x[..., 1:29, 3:31], x)
 

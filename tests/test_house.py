@@ -336,7 +336,17 @@ def test_contract_name_that_exists_is_at_the_top(name):
 
 
 def test_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match=r"module 'creativity' has no attribute 'nope'"): _ = creativity.nope
+    with pytest.raises(AttributeError, match=r"module 'creativity' has no attribute 'nope'$"): _ = creativity.nope
+
+
+@pytest.mark.parametrize(('name', 'room'), [('show_images', 'data.show'), ('as_schedule', 'diffusion'), ('Network', 'networks.card')])
+def test_a_name_that_is_not_at_the_top_says_where_it_is(name, room):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}': it is in creativity.{room}$"): getattr(creativity, name)
+    assert not hasattr(creativity, name)
+
+
+@pytest.mark.parametrize('name', ['__path__x', 'diffusion', 'data'])
+def test_rooms_and_pythons_own_names_are_not_looked_for(name): assert creativity._elsewhere(name) == ''
 
 
 LAZY = """

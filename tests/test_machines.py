@@ -387,6 +387,8 @@ def test_scales():
 
 REFUSED = {
     'needs scales=': lambda: BBELSMachine(DATA).denoise(X, .5),
+    'or what calibrate.. finds': lambda: BBELSMachine(DATA, range=None).denoise(X, .5),
+    'torch.uint8; load.x. takes bytes': lambda: BBELSMachine(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)),
     'must be odd and whole': lambda: BBELSMachine(DATA).denoise(X, .5, k=4),
     'from 1 to 19, got 21': lambda: BBELSMachine(DATA).denoise(X, .5, k=21),
     'lies inside the image': lambda: ELSMachine(DATA, wrapped=False).denoise(X, .5, k=9),

@@ -22,6 +22,7 @@ from creativity.diffusion import (
     sample,
     seed_noise,
 )
+from creativity.errors import CreativityError
 from creativity.networks.architectures import (
     Attention,
     build,
@@ -756,7 +757,8 @@ def test_bad_files(trained, tmp_path):
     with pytest.raises(ValueError, match='not JSON'): load_network(path)
     path.with_suffix('.json').unlink()
     with pytest.raises(FileNotFoundError, match='card'): load_network(path)
-    with pytest.raises(FileNotFoundError, match='no network'): load_network('fashion_mnist-vit')
+    with pytest.raises(FileNotFoundError, match='no network') as e: load_network('fashion_mnist-vit')
+    assert isinstance(e.value, CreativityError)
 
 
 def test_weights_with_nan(tmp_path):

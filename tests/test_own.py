@@ -142,12 +142,28 @@ def test_kinds_that_are_refused(tmp_path, name, raw, why):
     (tmp_path/name).write_bytes(raw)
     with pytest.raises(ValueError, match='1 of 1 files') as e: load_folder(tmp_path)
     one_line(e, name, why)
+    assert ('range=(0, 65535)' in str(e.value)) == ('16 bits' in why)
+
+
+def test_files_of_other_classes_are_not_counted(tmp_path):
+    for name, raw in {'cats/a': encode(GREY), 'cats/b': b'', 'dogs/a': encode(GREY), 'dogs/b': encode(GREY)}.items():
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        (tmp_path/f'{name}.png').write_bytes(raw)
+    with pytest.raises(CreativityError, match=r'^1 of 2 files of class cats in '): load_folder(tmp_path, label='cats')
+    with pytest.raises(CreativityError, match=r'^1 of 4 files in '): load_folder(tmp_path)
+
+
+def test_sixteen_bits_as_the_message_says(tmp_path):
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8)*1000
+    Image.fromarray(deep).save(tmp_path/'a.png')
+    x = load(np.stack([np.asarray(Image.open(tmp_path/'a.png'))]), range=(0, 65535)).x
+    assert np.allclose(x[0, 0].numpy(), deep/65535*2 - 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(('kind', 'how'), [('png', {}), ('webp', dict(lossless=True)), ('tiff', {})])
 def test_transparency_is_laid_on_a_colour_that_is_said(tmp_path, kind, how):
     (tmp_path/f'a.{kind}').write_bytes(transparent(kind, **how))
-    with pytest.warns(UserWarning, match='1 of the images .* laid on white'): x = load_folder(tmp_path, size=8).x[0]
+    with pytest.warns(UserWarning, match='1 of the images .* is transparent and was laid on white; load'): x = load_folder(tmp_path, size=8).x[0]
     assert (x[:, :4] == 1).all()
     assert (to_uint8(x)[:, 4:].permute(1, 2, 0).numpy() == RGB[4:]).all()
     with warnings.catch_warnings():
@@ -246,7 +262,7 @@ def test_sizes_that_are_not_square(tmp_path):
     assert (x == 1).all()       # the central part of that shape, unchanged
     assert load(tmp_path/'wide', size=(20, 30)).x.shape == (1, 3, 20, 30)
     assert (load(tmp_path/'wide', size=(40, 60)).x == from_uint8(u).permute(2, 0, 1)).all()
-    for size in (0, -1, 2.5, '32', (32,), (32, 0), (1, 2, 3)):
+    for size in (0, -1, 2.5, '32x', (32,), (32, 0), (1, 2, 3)):
         with pytest.raises(ValueError, match='size=') as e: load(tmp_path/'wide', size=size)
         one_line(e, '(height, width)')
 

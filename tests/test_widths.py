@@ -122,7 +122,7 @@ def test_a_damaged_calibration(tmp_path):
 def test_ours_before_the_published():
     assert w.named_scales(NAME) == w.calibrated_scales(NAME)
     assert w.named_scales(f'published:{NAME}') == PUBLISHED[NAME]
-    words = f"no calibrated scales for 'nope', and no published scales for 'nope', there are {', '.join(PUBLISHED)}"
+    words = f"no calibrated scales for 'nope', there are {', '.join(w.calibrated_networks())}, and no published scales for 'nope', there are {', '.join(PUBLISHED)}"
     with refuses(CreativityError, words): w.named_scales('nope')
 
 
@@ -154,11 +154,12 @@ def test_a_calibration_says_along_which_schedule(tmp_path):
 
 
 @pytest.mark.parametrize(('text', 'found'), [('5', 5), ('3,5,9', [3, 5, 9]), (' 3 , 5', [3, 5]), ('-3', -3), ('+7', 7), (NAME, None), ('published:' + NAME, PUBLISHED[NAME])])
-def test_widths_in_words(text, found): assert w.read_widths(text) == (w.named_scales(NAME) if found is None else found)
+def test_widths_in_words(text, found):
+    assert w.read_widths(text) == w.check_scales(text) == (w.named_scales(NAME) if found is None else found)
 
 
 def test_words_that_are_no_widths():
-    words = (f"no calibrated scales for '3,x', and no published scales for '3,x', there are {', '.join(PUBLISHED)}, "
+    words = (f"no calibrated scales for '3,x', there are {', '.join(w.calibrated_networks())}, and no published scales for '3,x', there are {', '.join(PUBLISHED)}, "
              'or give widths, as 5 or 3,5,7')
     with refuses(CreativityError, words): w.read_widths('3, x')
 

@@ -25,7 +25,7 @@ from typer.core import TyperGroup
 
 import creativity
 from .terminal import callback_of, command, command_help, new_program
-from ..errors import CreativityError
+from ..errors import CreativityError, NotFound
 
 # %% ../../nbs/library/app/cli.ipynb #59738983
 if TYPE_CHECKING:
@@ -857,7 +857,7 @@ def run_audit(
     skip_unreadable: bool = False, # of the images, held-out ones too
     scales: str|None = None, # of the machines; calibrated on the network when left out
     seeds: int|None = None, # how many samples are looked at; 32, and 16 with --quick, when left out
-    quick: bool = False, # less of everything: under three minutes for 32x32 pixels
+    quick: bool = False, # less of everything: 32x32 pixels in under three minutes on two free cores
     level: float = .01, # rate of false alarms of copies
     device: str = 'cpu', # for the work
     out: Path = Path('out/audit'), # for report.html, report.md, report.json, figures, and runs
@@ -1119,7 +1119,7 @@ def run_explain(
     from creativity.measure.provenance import explain, explain_files
     kind = machine_named(machine)
     if kind is ESMachine: raise CreativityError('es has no windows: choose is, ls, els or bbels')
-    if not image.is_file(): raise FileNotFoundError(f'there is no file {image}')
+    if not image.is_file(): raise NotFound(f'there is no file {image}')
     where, out = read_device(device), writable_folder(out)
     is_sample, width = image.suffix == '.npz', (k or 7) if kind.windowed else None
     if index is not None and not is_sample:

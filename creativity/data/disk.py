@@ -38,7 +38,7 @@ from creativity.data.own import (
     npy_header,
 )
 from .store import Store
-from ..errors import CreativityError
+from ..errors import CreativityError, NotFound
 from ..files import brief, read_json, write_json
 
 # %% ../../nbs/library/data/disk.ipynb #e2ec2b50
@@ -271,8 +271,8 @@ def open_dictionary(
     _put_back(folder)
     for f in (folder/name for name in _FILES):
         if not f.is_file():
-            raise FileNotFoundError(f'{folder} is no dictionary: there is no {f.name}; '
-                                    '`creativity dictionary` writes one')
+            raise NotFound(f'{folder} is no dictionary: there is no {f.name}; '
+                           '`creativity dictionary` writes one')
         if f.resolve().parent != folder.resolve():
             raise CreativityError(f'{f} lies outside of the folder')
     shape, offset = read_header(folder/'images.npy')

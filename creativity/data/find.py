@@ -37,7 +37,7 @@ from creativity.data.images import (
 )
 from .own import ARRAYS, _numbers, image_files, load_arrays, load_folder
 from .sets import SETS, load_set, set_name
-from ..errors import CreativityError
+from ..errors import CreativityError, NotFound
 
 # %% ../../nbs/library/data/find.ipynb #fd67cd8d
 def load(
@@ -97,6 +97,9 @@ def _path(
     source: str|Path, # as a user gave it
 ) -> Path:
     "A path with the home folder filled in; refuses an empty one, which would mean this folder."
+    if Path(source).name == 'dictionary.json' and is_dictionary(Path(source).expanduser().parent):
+        raise CreativityError(f'{source} is one file of a dictionary: give its folder, '
+                              f'{Path(source).parent}')
     if str(source).strip() and '\0' not in str(source): return Path(source).expanduser()
     raise CreativityError(f'{str(source)!r} names no images: give a set ({", ".join(SETS)}) '
                           'or a path; . is the current folder')
@@ -115,10 +118,10 @@ def _load_named(
     "A set from the package or the cache; tells a mistyped path from a mistyped name."
     known = set_name(source) in SETS
     if not known and (path.suffix or len(path.parts) > 1) and not full:
-        raise FileNotFoundError(f'{path} does not exist')
+        raise NotFound(f'{path} does not exist')
     if not known and not full:
-        raise CreativityError(f'no image set {str(source)!r}: choose {", ".join(SETS)}, '
-                              'or give the path of a folder, zip or array file')
+        raise NotFound(f'no image set {str(source)!r}: choose {", ".join(SETS)}, '
+                       'or give the path of a folder, zip or array file')
     return load_set(str(source), split, 32 if size is None else size, n, label, full, resize)
 
 # %% ../../nbs/library/data/find.ipynb #a4eb31f8
@@ -140,6 +143,7 @@ def _given(
         if assumed: warn_if_from_zero(source.x)
     if not isinstance(source, Images):
         kind = type(source).__name__
+        if kind in ('list', 'tuple'): kind += ': torch.stack them'
         raise CreativityError(f'images must be a name, a path, Images or a tensor, not {kind}')
     if n is not None or label is not None:
         y = None if source.y is None else source.y.cpu()
@@ -207,7 +211,7 @@ def _files(
 ) -> Pieces:
     "Image files for a dictionary; one line says what is accepted if there are none."
     if not path.exists():
-        raise CreativityError(f'{str(path)!r} is no image set ({", ".join(SETS)}), file or folder')
+        raise NotFound(f'{str(path)!r} is no image set ({", ".join(SETS)}), file or folder')
     files = image_files(path)
     found = class_index(label, files.class_names)
     return from_files(files, np.sort(choose(files.labels, len(files), n, found)), **how)

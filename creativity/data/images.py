@@ -56,7 +56,9 @@ def channels_first(
 def image_size(
     size: Any, # side, or (height, width)
 ) -> tuple[int, int]: # height, width
-    "A size in pixels; `CreativityError` unless it is one."
+    "A size in pixels, '48x32' among them; `CreativityError` unless it is one."
+    words = size.lower().split('x') if isinstance(size, str) else []
+    if words and all(w.isdecimal() for w in words): size = [int(w) for w in words*(3 - len(words))]
     sides = [size, size] if np.ndim(size) == 0 else list(size)
     whole = [isinstance(s, int|np.integer) and not isinstance(s, bool) and 0 < s < 2**16
              for s in sides]

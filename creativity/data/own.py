@@ -36,7 +36,7 @@ from creativity.data.images import (
     to_size,
     whole_labels,
 )
-from ..errors import CreativityError, warn
+from ..errors import CreativityError, NotFound, warn
 from ..files import ArrayFile, brief, npy_header, plainly, read_npz
 
 # %% ../../nbs/library/data/own.ipynb #34290863
@@ -199,7 +199,7 @@ def image_files(
 ) -> ImageFiles:
     "The image files in a folder or a zip; hidden ones, and files of other kinds, left out."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f'{path} does not exist')
+    if not path.exists(): raise NotFound(f'{path} does not exist')
     names, read = _reader(path)
 
     def wanted(name: str) -> bool:
@@ -231,21 +231,30 @@ def _one_by_one(
             continue
         good, seen = good + 1, seen + transparent
         if skip or not bad: yield i, pixels
-    if bad: _tell_bad(files, bad, skip and good > 0)
+    if bad: _tell_bad(files, order, bad, skip and good > 0)
     if seen and how['background'] is None:
-        warn(f'{seen} of the images in {files.path} are transparent and were laid on '
-                      'white; background= takes another colour')
+        are, were = ('is', 'was') if seen == 1 else ('are', 'were')
+        warn(f'{seen} of the images in {files.path} {are} transparent and {were} laid on '
+             'white; load(background=), or creativity dictionary --background, takes '
+             'another colour')
 
 # %% ../../nbs/library/data/own.ipynb #36bc3244
 def _tell_bad(
     files: ImageFiles, # where they are
+    order: Sequence[int]|np.ndarray, # those that were asked for
     bad: list[str], # each with its reason
     skip: bool, # go on without them?
 ) -> None:
     "Name the first five files that cannot be read, and say how many more there are."
     more = f' and {len(bad) - 5} more' if len(bad) > 5 else ''
-    report = (f'{len(bad)} of {len(files)} files in {files.path} cannot be read right: '
+    labels, names = files.labels, files.class_names
+    classes = set() if labels is None else set(labels[np.asarray(order)].tolist())
+    whose = f' of class {names[classes.pop()]}' if names and len(classes) == 1 else ''
+    report = (f'{len(bad)} of {len(order)} files{whose} in {files.path} cannot be read right: '
               f'{", ".join(bad[:5])}{more}')
+    if any('(16 bits a channel' in b for b in bad):
+        report += ('; convert what has 16 bits to 8, or load it, if grey, as an array: load(numpy'
+                   '.stack([numpy.asarray(PIL.Image.open(f)) for f in files]), range=(0, 65535))')
     if skip: warn(report)
     else: raise CreativityError(f'{report}; skip=True, or --skip-unreadable, leaves them out')
 
@@ -308,7 +317,7 @@ def read_arrays(
     "The arrays in a file; a single unnamed one is called 'images'."
     path = Path(path)
     suffix = path.suffix.lower()
-    if not path.exists(): raise FileNotFoundError(f'{path} does not exist')
+    if not path.exists(): raise NotFound(f'{path} does not exist')
     if suffix not in ARRAYS:
         raise CreativityError(f'{path}: choose a .npy, .npz, .safetensors, .pt or .pth file')
     with plainly(path):

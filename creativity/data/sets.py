@@ -37,7 +37,7 @@ from creativity.data.images import (
     image_size,
     to_size,
 )
-from ..errors import CreativityError
+from ..errors import CreativityError, NotFound
 from ..files import asset, brief, read_npz, write_arrays, write_atomic
 
 # %% ../../nbs/library/data/sets.ipynb #9760b561
@@ -318,7 +318,7 @@ def read_full(
     official = f'the official sets are {", ".join(SETS)}'
     hint = f'`creativity data {name}` fetches it' if name in SETS else official
     if bad: raise CreativityError(f'{bad}; {hint}')
-    raise FileNotFoundError(f'the full {name} {split} set is not in {cache_dir()}: {hint}')
+    raise NotFound(f'the full {name} {split} set is not in {cache_dir()}: {hint}')
 
 # %% ../../nbs/library/data/sets.ipynb #3050b111
 _LEAST, _PATIENCE = 1000, 30 # bytes a second, over so many seconds

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..diffusion import CosineSchedule, Schedule, schedule_from_dict
-from ..errors import CreativityError, in_words
+from ..errors import CreativityError, NotFound, in_words
 from ..files import asset, read_json
 
 # %% ../../nbs/library/machines/widths.ipynb #b41bed8f
@@ -55,6 +55,13 @@ def scales_file(
         return Path(name).with_name(Path(name).stem + '-scales.json')
     return asset('networks', f'{name}-scales.json')
 
+# %% ../../nbs/library/machines/widths.ipynb #62ff9c53
+def calibrated_networks() -> list[str]: # names
+    "The networks whose weights and calibration are both in the package."
+    files = scales_file('x').parent.glob('*-scales.json')
+    names = [p.name.removesuffix('-scales.json') for p in files]
+    return sorted(n for n in names if scales_file(n).with_name(f'{n}.safetensors').exists())
+
 # %% ../../nbs/library/machines/widths.ipynb #5109a2dd
 def read_calibration(
     name: str|Path, # a network in the package, a .safetensors file, or what `calibrate` wrote
@@ -62,8 +69,8 @@ def read_calibration(
     "A stored calibration; a one-line error if there is none or it is damaged."
     path = Path(name) if str(name).endswith('.json') else scales_file(name)
     if not path.exists():
-        raise FileNotFoundError(f'no calibrated scales for {str(name)!r}: run creativity '
-                                f'calibrate, or choose one of {calibrated_networks()}')
+        raise NotFound(f'no calibrated scales for {str(name)!r}: run creativity '
+                       f'calibrate, or choose one of {calibrated_networks()}')
     try: record = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as e: raise CreativityError(f'{path} is not JSON: {e}') from None
     known = isinstance(record, dict) and record.get('format') == 'creativity-scales/1'
@@ -91,7 +98,9 @@ def _named(
         return record['scales'], schedule_from_dict(along) if along else CosineSchedule()
     try: return published_scales(name), CosineSchedule()
     except CreativityError as e:
-        raise CreativityError(f'no calibrated scales for {name!r}, and {e}') from None
+        have = ', '.join(calibrated_networks())
+        raise CreativityError(f'no calibrated scales for {name!r}, there are {have}, '
+                              f'and {e}') from None
 
 # %% ../../nbs/library/machines/widths.ipynb #3679567e
 def named_scales(
@@ -135,35 +144,6 @@ def check_width(
     kind = 'whole' if even else 'odd and whole'
     raise CreativityError(f'a window width k must be {kind}, from 1 to {most}, got {k!r}')
 
-# %% ../../nbs/library/machines/widths.ipynb #ce4ea287
-@in_words
-def check_scales(
-    scales: Scales|Path|None, # as a user gave them
-    schedule: Schedule|None = None, # the machine's forward process, for widths that have a name
-) -> int|list[int]|Callable[[float], int]|None: # a width, a list of them, a function, or None
-    "Window widths in plain Python; CreativityError if they are none."
-    if scales is None or callable(scales): return scales
-    if isinstance(scales, str|Path): return widths_along(*_named(str(scales)), schedule)
-    if not isinstance(scales, int) and hasattr(scales, '__len__'):
-        several = [whole_number(k) for k in scales]
-        if not several: raise CreativityError('scales is empty')
-        found = [k for k in several if k is not None]
-        if len(found) == len(several): return found
-    else:
-        one = whole_number(scales)
-        if one is not None: return one
-    raise CreativityError('scales must be an odd int, a list of them (lowest noise first), a '
-                          f"function t -> int, or a name as 'cifar10-resnet', got {scales!r}")
-
-# %% ../../nbs/library/machines/widths.ipynb #62ff9c53
-def calibrated_networks() -> list[str]: # names
-    "The networks whose weights and calibration are both in the package."
-    files = scales_file('x').parent.glob('*-scales.json')
-    names = [p.name.removesuffix('-scales.json') for p in files]
-    return sorted(n for n in names if scales_file(n).with_name(f'{n}.safetensors').exists())
-
-
-
 # %% ../../nbs/library/machines/widths.ipynb #07fcf6ec
 def read_widths(
     text: str, # '5', '3,5,9', a name as `named_scales` takes it, or a calibration's file
@@ -175,4 +155,25 @@ def read_widths(
         return int(words[0]) if len(words) == 1 else [int(w) for w in words]
     try: return widths_along(*_named(','.join(words)), schedule)
     except CreativityError as e:
-        raise CreativityError(f'{e}, or give widths, as 5 or 3,5,7') from None
+        raise type(e)(f'{e}, or give widths, as 5 or 3,5,7') from None
+
+# %% ../../nbs/library/machines/widths.ipynb #ce4ea287
+@in_words
+def check_scales(
+    scales: Scales|Path|None, # as a user gave them
+    schedule: Schedule|None = None, # the machine's forward process, for widths that have a name
+) -> int|list[int]|Callable[[float], int]|None: # a width, a list of them, a function, or None
+    "Window widths in plain Python; CreativityError if they are none."
+    if scales is None or callable(scales): return scales
+    if isinstance(scales, Path): return widths_along(*_named(str(scales)), schedule)
+    if isinstance(scales, str): return read_widths(scales, schedule)
+    if not isinstance(scales, int) and hasattr(scales, '__len__'):
+        several = [whole_number(k) for k in scales]
+        if not several: raise CreativityError('scales is empty')
+        found = [k for k in several if k is not None]
+        if len(found) == len(several): return found
+    else:
+        one = whole_number(scales)
+        if one is not None: return one
+    raise CreativityError('scales must be an odd int, a list of them (lowest noise first), a '
+                          f"function t -> int, or a name as 'cifar10-resnet', got {scales!r}")

@@ -68,8 +68,9 @@ def check_images(
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         is_tensor = isinstance(images, Tensor)
         got = f'{tuple(images.shape)} {images.dtype}' if is_tensor else type(images).__name__
+        hint = '; load(x) takes bytes'*(is_tensor and images.dtype == torch.uint8)
         raise CreativityError('images must be a floating-point tensor [N,C,H,W], Images, a '
-                              f'dictionary, a path or the name of a set, got {got}')
+                              f'dictionary, a path or the name of a set, got {got}{hint}')
     if not images.numel():
         raise CreativityError(f'there are no training images: got shape {tuple(images.shape)}')
     if not torch.isfinite(images).all():
@@ -497,7 +498,9 @@ class Machine(Denoiser):
         "The width at time `t`: `k` where it is given, else from `scales`; 0 for no windows."
         if not self.windowed: return 0 if k is None else self._refuse_width('k=')
         if k is None and self.scales is None:
-            raise CreativityError(f'{type(self).__name__} needs scales=, or k= in the call')
+            raise CreativityError(f'{type(self).__name__} needs scales=, or k= in the call: '
+                                  'scales=5, scales=[3, 5, 9] (lowest noise first), a name as '
+                                  "'cifar10-resnet', or what calibrate() finds for a network")
         return self.check_width(scale_at(self.scales, t) if k is None else k)
 
     def find_labels(self, label, B):

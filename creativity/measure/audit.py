@@ -591,7 +591,7 @@ def audit(
     # images like them that were not trained on; None: a set's test images, or a tenth of d
     held_out: Images|Store|Tensor|str|Path|None = None,
     samples: int|None = None, # so many samples are looked at; None: 32, quick 16
-    quick: bool = False, # less of everything, in under three minutes for 32×32 pixels
+    quick: bool = False, # less of everything: 32×32 pixels in under three minutes on two free cores
     scales: Scales|None = None, # widths of the machines; None: calibrated on the network
     level: float = .01, # rate of false alarms of copies
     out: str|Path|None = None, # folder of what is finished: an audit that was stopped goes on

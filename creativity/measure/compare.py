@@ -155,7 +155,8 @@ class Comparison:
     def note(self) -> str:
         "What the table's numbers are."
         text = f'median [95% bootstrap interval] over {len(self.seeds)} seeds'
-        return text + ('; skill: against Wiener, all seeds together' if self.wiener else '')
+        if self.wiener: return f'{text}; skill: against Wiener, all seeds together'
+        return f'{text}; no skill: none compared is a machine, with training images for Wiener'
 
     def __str__(self):
         lines = self.cells()
@@ -200,7 +201,7 @@ def compare(
     out: str|Path|None = None, # folder of finished seeds; a comparison that was stopped goes on
     progress: bool = True, # a progress bar
     nulls: bool = False, # compare also with those who know nothing of the theory
-    null_data: Images|Tensor|None = None, # another data set of the same shape, for one of the nulls
+    null_data: Images|Tensor|None = None, # the images of the null '<first machine>, other data'
     protocol: str = 'end-to-end', # or 'one-step'
     images: Images|Tensor|None = None, # held-out images, for 'one-step'
     times: Sequence[float] = step_times, # noise levels, for 'one-step'

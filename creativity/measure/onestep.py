@@ -203,7 +203,7 @@ def one_step(
     out: str|Path|None = None, # folder of finished images; a comparison that was stopped goes on
     progress: bool = True, # a progress bar
     nulls: bool = False, # compare also with those who know nothing of the theory
-    null_data: Images|Tensor|None = None, # another data set of the same shape, for one of the nulls
+    null_data: Images|Tensor|None = None, # the images of the null '<first machine>, other data'
 ) -> OneStep: # beliefs and numbers
     "Compare beliefs about noised held-out images, by noise level; refused in one line before work."
     named, times = as_named(machines), _times(times)

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import torch
-from ..errors import CreativityError, in_words
+from ..errors import CreativityError, NotFound, in_words
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -89,7 +89,7 @@ def read_card(
     "A network's card; an error of one line if it cannot describe a network."
     try: card = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise FileNotFoundError(f'weights come with a card, but there is no {path}') from None
+        raise NotFound(f'weights come with a card, but there is no {path}') from None
     except RecursionError: raise CreativityError(f'{path} is not JSON: too deep') from None
     except ValueError as e: raise CreativityError(f'{path} is not JSON: {e}') from None
     _check_card(card, path)
@@ -138,11 +138,11 @@ def load_network(
     as_device(device)
     if not path.exists():
         if str(name) in stored_cards():
-            raise FileNotFoundError(f'no network {str(name)!r}: of this one only the card is in '
-                                    'the package; give the path of a .safetensors file')
+            raise NotFound(f'no network {str(name)!r}: of this one only the card is in '
+                           'the package; give the path of a .safetensors file')
         have = sorted(p.stem for p in folder.glob('*.safetensors'))
-        raise FileNotFoundError(f'no network {str(name)!r}: give the path of a .safetensors file '
-                                f'or one of {have}')
+        raise NotFound(f'no network {str(name)!r}: give the path of a .safetensors file '
+                       f'or one of {have}')
     card = read_card(path.with_suffix('.json'))
     net, schedule = _untrained(card, path.with_suffix('.json'))
     net.load_state_dict(read_weights(path, net))

@@ -31,7 +31,7 @@ from creativity.diffusion import (
     Times,
     bcast,
 )
-from ..errors import CreativityError, in_words
+from ..errors import CreativityError, NotFound, in_words
 from .card import load_network, read_weights
 from .wrap import Clip, Model, _said
 
@@ -194,7 +194,7 @@ def read_config(
 ) -> dict: # its content
     "A configuration; an error of one line if it is missing or broken."
     try: config = json.loads(path.read_text(encoding='utf-8'))
-    except OSError: raise FileNotFoundError(f'no {what} at {path}') from None
+    except OSError: raise NotFound(f'no {what} at {path}') from None
     except (ValueError, RecursionError) as e:
         raise CreativityError(f'{path} is not JSON: {e}') from None
     if not isinstance(config, dict): raise CreativityError(f'{path} is no {what}')
@@ -248,7 +248,7 @@ def read_unet(
         raise CreativityError(f'{folder} holds a {name}, not a {" or a ".join(_UNETS)}')
     _check_unet(config, folder)
     if not weights.exists():
-        raise FileNotFoundError(f'no {weights}: weights must be safetensors, pickles are not read')
+        raise NotFound(f'no {weights}: weights must be safetensors, pickles are not read')
     kind = getattr(_diffusers(), name)
     try:
         with torch.random.fork_rng(devices=[]): net = kind.from_config(config)
@@ -348,7 +348,7 @@ def _from_python(what, device):
     "The denoiser that a function in a Python file or module returns."
     place, _, name = what.rpartition(':')
     if place.endswith('.py'):
-        if not Path(place).is_file(): raise FileNotFoundError(f'no file {place}')
+        if not Path(place).is_file(): raise NotFound(f'no file {place}')
         # a .py file always has a loader
         spec: Any = importlib.util.spec_from_file_location(Path(place).stem, place)
         module = importlib.util.module_from_spec(spec)
@@ -357,7 +357,7 @@ def _from_python(what, device):
     else:
         try: module = importlib.import_module(place)
         except ModuleNotFoundError:
-            raise FileNotFoundError(f'no module or file {place!r}') from None
+            raise NotFound(f'no module or file {place!r}') from None
     make = getattr(module, name, None)
     if not callable(make): raise CreativityError(f'{place} has no function {name}()')
     try: inspect.signature(make).bind()

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ..errors import CreativityError, warn
+from ..errors import CreativityError, NotFound, warn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -581,7 +581,7 @@ def training_images(
     try: d = load(data, full=whole, **how)
     except FileNotFoundError as e:
         if set_name(str(data)) in SETS: raise
-        raise FileNotFoundError(f'no folder or file {str(data)!r} is here, and {e}') from None
+        raise NotFound(f'no folder or file {str(data)!r} is here, and {e}') from None
     return _in_memory(d)
 
 # %% ../../nbs/library/networks/train.ipynb #69568750

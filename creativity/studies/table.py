@@ -17,7 +17,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ..errors import CreativityError
+from ..errors import CreativityError, NotFound
 from matplotlib.figure import Figure
 
 import creativity
@@ -77,8 +77,8 @@ def row_network(
     try: net = load_network(network or row)
     except FileNotFoundError as e:
         if network: raise
-        raise FileNotFoundError(f'the network {row!r} is not in the package: '
-                                'give its weights with --network PATH') from e
+        raise NotFound(f'the network {row!r} is not in the package: '
+                       'give its weights with --network PATH') from e
     seen = net.card.get('data', {}).get('name')
     if seen in SETS and seen != data:
         raise CreativityError(f'the row {row!r} is about {data}, '
