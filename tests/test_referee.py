@@ -138,6 +138,35 @@ def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
     assert R.run_study(**how | dict(out=None), extend=True)['networks'] == changed['networks']
 
 
+def test_more_seeds_go_to_those_that_are_stored(tmp_path, monkeypatch):
+    how = dict(network=NAME, images=3, groups=1)
+    monkeypatch.setattr(R, '_HELD_OUT', 2)
+    monkeypatch.setattr(R, '_ORDER', (('Wiener', 'noise, low-passed'),))
+    first = R.run_study(**how, seeds=1)
+    monkeypatch.setattr(R, 'stored', lambda name: first)
+    monkeypatch.setattr(R, '_HELD_OUT', 3)
+    more = R.run_study(**how, seeds=2, extend=True)
+    row = more['networks'][NAME]
+    assert more['ids'] == {'kamb': [10, 11], 'one-step': [10, 11, 12]}
+    assert {n: len(v) for n, v in row['spread']['kamb'].items()} == {'few': 2, 'many': 2}
+    for protocol, cells in row['cells'].items():
+        for name, cell in cells.items():
+            for truth, numbers in cell['numbers'].items():
+                old = first['networks'][NAME]['cells'][protocol][name]['numbers'][truth]
+                assert numbers['mse'][:-1] == old['mse']
+                assert len(numbers['mse']) == len(old['mse']) + 1
+                if truth == 'one': assert np.mean(numbers['by_time']) == pytest.approx(np.mean(numbers['mse']), rel=2e-3)
+    # those that have fewer seeds are compared on the ones that both have
+    fewer = json.loads(json.dumps(more))
+    fewer['networks'][NAME]['cells']['kamb']['Wiener'] = first['networks'][NAME]['cells']['kamb']['Wiener']
+    assert R.skill_of(fewer, NAME, 'noise, low-passed')[0] == pytest.approx(R.skill_of(first, NAME, 'noise, low-passed')[0])
+    assert len(R.determination_of(fewer, NAME, 'Wiener')) == 1
+    # asking for fewer takes nothing away
+    monkeypatch.setattr(R, 'stored', lambda name: more)
+    assert R.run_study(**how, seeds=1, extend=True)['networks'] == more['networks']
+    assert R.run_study(**how, seeds=1, extend=True)['ids'] == more['ids']
+
+
 def test_a_cell_is_what_compare_measures(j):
     from creativity.measure.compare import compare
     machine = c.LSMachine(j.few.x, j.few.y, j.net.schedule, scales=[5]*10)

@@ -645,9 +645,10 @@ def run_study(
     if recompute: wanted = [(j, n) for j, n in wanted if f'{j.name}/{n}' == recompute]
     if not wanted: raise CreativityError(f'no cell {recompute!r}: give NETWORK/DENOISER')
     cells = _cells(wanted, ids, {} if recompute else before['networks'])
+    longer = {p: max(list(v), before['ids'].get(p, []), key=len) for p, v in ids.items()}
     left = [f'{j.name}/{n}' for j, n in wanted if any((j.name, p, n) not in cells for p in ids)]
     asked = {f'{j.name}/{n}' for j, n in wanted}
-    return dict(ids=before['ids'] | {p: list(v) for p, v in ids.items()},
+    return dict(ids=before['ids'] | longer,
                 unfinished=[n for n in before['unfinished'] if n not in asked] + left,
                 calibrated_on=list(CALIBRATED_ON), noise_levels=list(NOISE_LEVELS),
                 networks=_merged(judged, cells, before['networks'], ids))
@@ -670,7 +671,8 @@ def _cells(wanted, ids, known):
             settings = _settings_of(j, name) if had is None else had
             for protocol, seeds in ids.items():
                 cell = before.get(protocol, {}).get(name)
-                if _seeds_in(cell) != len(seeds): cell = judge(j, name, protocol, seeds, settings)
+                more = seeds[_seeds_in(cell):]
+                if more: cell = _joined(cell, judge(j, name, protocol, more, settings))
                 found[j.name, protocol, name] = cell
         except _TimeIsUp: pass
     return found
@@ -679,6 +681,18 @@ def _cells(wanted, ids, known):
 def _seeds_in(cell):
     "How many seeds a cell holds."
     return len(next(iter(cell['numbers'].values()))['mse']) if cell else 0
+
+
+def _joined(cell, more):
+    "A cell with more seeds; what is a mean over the seeds is weighted by their numbers."
+    if not cell: return more
+    n, m = _seeds_in(cell), _seeds_in(more)
+    def both(key, old, new):
+        if key != 'by_time': return [*old, *new]
+        return rounded((n*np.array(old) + m*np.array(new))/(n + m))
+    numbers = {t: {k: both(k, old, more['numbers'][t][k]) for k, old in kept.items()}
+               for t, kept in cell['numbers'].items()}
+    return cell | dict(numbers=numbers)
 
 
 def _spreads(j, protocol, seeds):
@@ -694,8 +708,10 @@ def _merged(judged, cells, known, ids):
     for j in judged:
         row = out.get(j.name, {})
         spread = dict(row.get('spread', {}))
-        new = dict.fromkeys(p for w, p, _ in cells if w == j.name and p != 'one-step')
-        spread |= {p: _spreads(j, p, ids[p]) for p in new if p not in spread}
+        for p in dict.fromkeys(p for w, p, _ in cells if w == j.name and p != 'one-step'):
+            had = spread.get(p, {})
+            new = ids[p][len(next(iter(had.values()), [])):]
+            if new: spread[p] = {t: [*had.get(t, []), *v] for t, v in _spreads(j, p, new).items()}
         out[j.name] = j.facts() | dict(classes=j.classes, circular=j.circular, spread=spread,
             cells={p: dict(c) for p, c in row.get('cells', {}).items()})
     for (network, protocol, name), cell in cells.items():
@@ -711,8 +727,9 @@ def determination_of(
     protocol: str = 'kamb', # or another one
 ) -> np.ndarray: # [seeds]
     "The coefficient of determination of every seed."
+    mse = errors_of(result, network, name, protocol, truth)
     spread = np.array(result['networks'][network]['spread'][protocol][truth])
-    return 1 - errors_of(result, network, name, protocol, truth)/spread**2
+    return 1 - mse/spread[:len(mse)]**2
 
 # %% ../../nbs/studies/referee.ipynb #f0d1a8b9
 def errors_of(
@@ -742,6 +759,12 @@ def finished(
     have = result['networks'][network]['cells'].get(protocol, {})
     return [n for n in names if _cell_name(result, network, n) in have]
 
+def _together(result, network, names, protocol, truth):
+    "The squared errors of several denoisers [names,seeds], of the seeds that all of them have."
+    every = [errors_of(result, network, n, protocol, truth) for n in names]
+    n = min(map(len, every))
+    return np.stack([e[:n] for e in every])
+
 def skill_of(
     result: dict, # of the study
     network: str, # whose
@@ -750,8 +773,7 @@ def skill_of(
     truth: str = 'many', # as for `errors_of`
 ) -> tuple[float, float, float]: # with its 95% interval
     "Skill against Wiener's filter of the few images."
-    mine, wiener = (errors_of(result, network, n, protocol, truth) for n in (name, 'Wiener'))
-    columns = mine.tolist(), wiener.tolist()
+    columns = _together(result, network, (name, 'Wiener'), protocol, truth).tolist()
     return skill(*columns), *skill_interval(*columns)
 
 def against(
@@ -763,9 +785,7 @@ def against(
     truth: str = 'many', # as for `errors_of`
 ) -> PairedTest:
     "Does one predict better than the other?"
-    mine, other, wiener = (errors_of(result, network, n, protocol, truth).tolist()
-                           for n in (a, b, 'Wiener'))
-    return paired_test(mine, other, wiener)
+    return paired_test(*_together(result, network, (a, b, 'Wiener'), protocol, truth).tolist())
 
 # %% ../../nbs/studies/referee.ipynb #b13ef654
 PUBLISHED = ('theory', 'theory, published', 'LS', 'LS, published', 'IS', 'IS, published',
@@ -795,7 +815,7 @@ def ranking(
     every = [f for f in names if all(finished(result, w, [f], protocol) for w in networks)]
     rng, total = np.random.default_rng(0), np.zeros((n + 1, len(every)))
     for w in networks:
-        mse = np.stack([errors_of(result, w, f, protocol, truth) for f in (*every, 'Wiener')], 1)
+        mse = _together(result, w, (*every, 'Wiener'), protocol, truth).T
         draws = rng.integers(0, len(mse), (n, len(mse)))
         sums = np.stack([mse.sum(0), *mse[draws].sum(1)])
         total += (1 - sums[:, :-1]/sums[:, -1:])/len(networks)
