@@ -140,11 +140,11 @@ def test_cells_are_made_once_and_go_on(tmp_path, monkeypatch):
 
 def test_more_seeds_go_to_those_that_are_stored(tmp_path, monkeypatch):
     how = dict(network=NAME, images=3, groups=1)
-    monkeypatch.setattr(R, '_HELD_OUT', 2)
+    monkeypatch.setattr(R, 'HELD_OUT', 2)
     monkeypatch.setattr(R, '_ORDER', (('Wiener', 'noise, low-passed'),))
     first = R.run_study(**how, seeds=1)
     monkeypatch.setattr(R, 'stored', lambda name: first)
-    monkeypatch.setattr(R, '_HELD_OUT', 3)
+    monkeypatch.setattr(R, 'HELD_OUT', 3)
     more = R.run_study(**how, seeds=2, extend=True)
     row = more['networks'][NAME]
     assert more['ids'] == {'kamb': [10, 11], 'one-step': [10, 11, 12]}

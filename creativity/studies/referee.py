@@ -950,10 +950,11 @@ def parts_of_error(
     network: str, # whose
     name: str, # of a denoiser
     truth: str = 'many', # steps of the network
+    seeds: int|None = None, # the first so many; None: all
 ) -> dict[str, float]: # shape, contrast, brightness: shares of the network's variance, medians
     "The mean squared error in three parts, whose sum is one minus CoD."
-    r, c = (errors_of(result, network, name, 'kamb', truth, k) for k in ('r', 'contrast'))
-    whole = 1 - determination_of(result, network, name, truth)
+    r, c = (errors_of(result, network, name, 'kamb', truth, k)[:seeds] for k in ('r', 'contrast'))
+    whole = 1 - determination_of(result, network, name, truth)[:seeds]
     parts = dict(shape=1 - r**2, contrast=(c - r)**2)
     parts['brightness'] = whole - parts['shape'] - parts['contrast']
     return {k: float(np.median(v)) for k, v in parts.items()}
