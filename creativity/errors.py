@@ -79,8 +79,9 @@ F = TypeVar('F', bound=Callable)
 def _telling(known, args, kwargs):
     "Inside, an error that is not ours is looked at: was it an argument of a wrong kind?"
     try: yield
-    except CreativityError: raise
     except Exception as e:
+        # what is not found may be no name or path at all
+        if isinstance(e, CreativityError) and not isinstance(e, NotFound): raise
         try: given = known.bind(*args, **kwargs).arguments
         except TypeError: raise e from None
         names = {n: p.annotation for n, p in known.parameters.items()

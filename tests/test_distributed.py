@@ -63,7 +63,7 @@ def test_on_disk_as_in_memory(tmp_path, kind, t, label):
 
 
 def test_rivals_in_different_pieces_are_doubted_together():
-    "Each piece is sure of its only candidate; merged in float32, they would be wrong by 3e-3 to 1e-2."
+    "Each piece is sure of its only candidate; merged in float32, they would be wrong by more than the promise allows."
     base, other = load('cifar10', 'test', n=2).x.split(1)
     a, sigma = (f(.02).item() for f in (LSMachine(base).schedule.a, LSMachine(base).schedule.sigma))
     for seed in range(3):
@@ -74,7 +74,7 @@ def test_rivals_in_different_pieces_are_doubted_together():
         m = LSMachine(TensorStore(torch.cat([base, twin]), most=1))
         truth = LSMachine(torch.cat([base, twin]).double()).denoise(q.double(), .02, k=17)
         once, = Machine.class_sums(m, q, None, 17, [a], [sigma], False)
-        assert (once.num/once.z - truth[0]).abs().max() > 1e-3
+        assert (once.num/once.z - truth[0]).abs().max() > 3e-4
         torch.testing.assert_close(m.denoise(q, .02, k=17).double(), truth, atol=1e-5, rtol=0)
 
 

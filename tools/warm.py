@@ -3,6 +3,7 @@
 
 Single and double precision are compiled beside each other, in a process each.
 """
+import argparse
 from concurrent.futures import ProcessPoolExecutor
 
 
@@ -12,8 +13,9 @@ def warm(name):
 
     import creativity as c
     from creativity.machines.rivals import AveragedBBELSMachine, PCAMachine, PSPCMachine
-    images, dtype = 2*torch.rand(20, 1, 8, 8) - 1, getattr(torch, name)
-    x = torch.rand(1, 1, 8, 8, dtype=dtype)
+    # sixteen columns: LS has loops of its own from there on
+    images, dtype = 2*torch.rand(20, 1, 16, 16) - 1, getattr(torch, name)
+    x = torch.rand(1, 1, 16, 16, dtype=dtype)
     for kind in (c.LSMachine, c.ISMachine):
         machine, noisy = kind(images), x.clone().requires_grad_()
         machine.denoise(noisy, .5, k=3 if machine.windowed else None).sum().backward()
@@ -21,5 +23,10 @@ def warm(name):
     PCAMachine(images, tau=.5).denoise(x, .1)
 
 
-if __name__ == '__main__':
+def main():
+    "In two processes."
+    argparse.ArgumentParser(prog='tools/warm.py', description=__doc__).parse_args()
     with ProcessPoolExecutor(2) as pool: list(pool.map(warm, ('float32', 'float64')))
+
+
+if __name__ == '__main__': main()
