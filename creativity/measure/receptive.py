@@ -56,7 +56,7 @@ def mass_width(
     H, W = m.shape
     i, j = (torch.arange(n) - n//2 for n in (H, W))
     ring = torch.maximum(i.abs()[:, None], j.abs()[None])
-    mass = torch.stack([m[ring <= r].sum() for r in range(int(ring.max()) + 1)]).double()
+    mass = torch.stack([m[ring <= r].double().sum() for r in range(int(ring.max()) + 1)])
     if not mass[-1] > 0: return 1
     enough = mass >= share*mass[-1]*(1 - 1e-9) # the whole mass is enough for a share of 1
     return 2*int(enough.nonzero()[0]) + 1
