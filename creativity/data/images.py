@@ -250,8 +250,8 @@ def warn_if_from_zero(
     low, high = (v.item() for v in x.aminmax())
     if low < 0 or high > 1 or high - low < .75: return
     warn(f'the images lie in {low:.3g} … {high:.3g}, and are taken to be of the range '
-                  '[-1, 1]: if 0 is black and 1 white, load(x, range=(0, 1)) brings them there; '
-                  'Images(x) are taken as they are')
+         '[-1, 1]: if 0 is black and 1 white, load(x, range=(0, 1)) brings them there; '
+         'Images(x) are taken as they are')
 
 # %% ../../nbs/library/data/images.ipynb #bcfd92a3
 def interleave(

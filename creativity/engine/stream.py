@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import psutil
 import torch
@@ -62,16 +62,22 @@ class Loop:
         # a stretch of the images is not copied
         these = images[first:end] if end - first == len(self.numbers) else images[self.numbers]
         self.images = these.numpy().ravel()
-        query = pad(x*log2_factor(sigma), torch.arange(H), plan.x_cols)
-        self.query = query.permute(1, 2, 0).contiguous().numpy().ravel()
+        # so that a squared distance is a number of bits
+        self.x = x*log2_factor(sigma)
         # a = 0 would divide the centres by 0
         self.scale = max(a, 1e-8)*log2_factor(sigma)
         self.shifts = plan.shifts.view(SHIFT)[:, 0]
         widths = len(plan.x_cols), len(plan.d_cols)
         self.size = Sizes(plan.k, C, H, W, *widths, len(self.shifts) == 1)
-        self.number = self.query.dtype.type
+        self.number = self.x.numpy().dtype.type
         # bits below which a weight counts as nothing: its square must not be denormal
         self.least = self.number(-60 if x.dtype == torch.float32 else -120)
+
+    @cached_property
+    def query(self):
+        "The query with its margins, the channels of a pixel beside each other."
+        query = pad(self.x, torch.arange(self.size.H), self.plan.x_cols)
+        return query.permute(1, 2, 0).contiguous().numpy().ravel()
 
     def room(self, n, value=0, dtype=None):
         "n numbers; PyTorch's memory begins at a cache line."
@@ -130,9 +136,8 @@ def sums_compiled(
     found = loop.room(H*W, -1, torch.int64) # (block·S + shift)·LANES + lane
     limits, factor = loop.limits(len(images)*plan.counts.max()), loop.number(loop.scale)
     if in_place(plan):
-        query = (x*log2_factor(sigma)).contiguous().numpy().ravel()
-        sweep_local(query, loop.images, (1,)*C, factor, loop.size, limits, Kept(top, totals, found),
-                    loop.room(planes_size(loop.size)), stats)
+        sweep_local(loop.x.contiguous().numpy().ravel(), loop.images, (1,)*C, factor, loop.size,
+                    limits, Kept(top, totals, found), loop.room(planes_size(loop.size)), stats)
     else:
         sums, scratch = loop.room(H*W*(C + 3)*LANES), loop.room(scratch_size(loop.size))
         sweep(loop.query, loop.images, loop.layout, factor, loop.size, limits,

@@ -229,7 +229,7 @@ class Model(Denoiser):
         if self.to_time is None:
             if isinstance(self.schedule, StepSchedule) and not kinds[self.predicts].time:
                 warn('f is told t in [0,1], though its schedule is a list of steps: '
-                              "to_time='index' tells it the step, from 0")
+                     "to_time='index' tells it the step, from 0")
             return
         if callable(self.to_time): return
         if not isinstance(self.to_time, str) or self.to_time != 'index':
