@@ -74,7 +74,7 @@ def test_a_change_of_skill_is_paired_by_seed():
 
 
 def test_the_stored_result_is_sound():
-    r = stored('training')
+    r = stored('training-lengths')
     steps = [row['steps'] for row in r['rows']]
     assert steps == sorted(set(steps))
     assert len(r['seeds']) >= 12

@@ -53,9 +53,9 @@ def result_name(
     run: Callable, # `run_study` of a study
     given: dict[str, Any], # its arguments
 ) -> str: # the study's name, and behind it the arguments that have no default
-    "What the result of a study is called, here and among those in the package."
+    "What the result of a study is called, here and among those in the package; a path by its end."
     names = [k for k, p in inspect.signature(run).parameters.items() if p.default is p.empty]
-    return '-'.join([run.__module__.split('.')[-1], *(str(given[k]) for k in names)])
+    return '-'.join([run.__module__.split('.')[-1], *(Path(given[k]).name for k in names)])
 
 # %% ../../nbs/studies/command.ipynb #9d18ab46
 def make_study(

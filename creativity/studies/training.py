@@ -97,7 +97,7 @@ def _measure(net, d, many, test, seeds, out):
 
 # %% ../../nbs/studies/training.ipynb #48a88851
 def run_study(
-    networks: Path = Path('out/lengths'), # folder of networks that differ in their training alone
+    networks: Path, # folder of networks that differ in their training alone
     images: int = 50, # of a class, for all machines
     many: int = 0, # of a class, of the full set, for another one of Wiener's filters; 0: none
     seeds: int = 16, # compared end to end, from the tenth on
