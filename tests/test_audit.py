@@ -165,3 +165,42 @@ def test_the_command(run, tmp_path):
     assert 'Does it copy? (' in out
     assert out.splitlines()[-1].startswith('wrote a/report.html, a/report.md, a/report.json')
     assert (tmp_path/'a'/'report.html').stat().st_size > 100_000
+
+
+def told_of(net, d=DATA, held=TEST, n=4, steps=20):
+    "What is said of the samples of a network."
+    run = room.open_run(None, {}, {})
+    s = room.Subject(net, d, held, replace(FEW, sample_steps=steps), n, .01, None, run, False)
+    return room.samples_section(s, room.make_samples(s))
+
+
+def test_samples_out_of_range_are_said_with_what_helps():
+    far = lambda x, t, label: 1.5*NET.denoise(x, t)
+    free, clipped, wide = (told_of(c.from_x0(far, NET.schedule, shape=NET.shape, clip=clip)) for clip in (False, True, (-2, 2)))
+    out, excess = (torch.as_tensor(v) for v in ((DATA.x.abs() > 1.02/1.5).float().mean(), (1.5*DATA.x.abs() - 1).clamp(0)))
+    assert free.status == 'careful'
+    share = int(re.search(r'(\d+)% of their values are out of range: clip=True keeps them in', free.verdict)[1])
+    assert abs(share - 100*out) < 15 # the samples are training images, half as large again
+    assert 'from_x0(net.denoise, net.schedule, clip=True)' in free.text[1]
+    assert abs(int(re.search(r'here (\d+) of 255', free.text[1])[1]) - 127.5*excess.square().mean().sqrt()) < 10
+    assert 'out of range' not in clipped.verdict.split('; 0.0%')[0]
+    assert 'out of range, though clip= is on' in wide.verdict
+    assert 'clip=' not in told_of(NET).verdict
+
+
+def test_a_range_of_its_own_is_named_and_values_of_any_range_are_not_clipped():
+    d = Images(2*DATA.x, range=(-2, 2))
+    held = Images(2*TEST.x, range=(-2, 2))
+    machine = c.ISMachine(d, range=(-2, 2))
+    far = c.from_x0(lambda x, t, label: 1.5*machine.denoise(x, t), machine.schedule, shape=machine.shape)
+    assert 'clip=(-2, 2) keeps them in' in told_of(far, d, held).verdict
+    assert 'clip=' not in told_of(far, replace(d, range=None), replace(held, range=None)).verdict
+
+
+@pytest.mark.parametrize(('name', 'holds'), [('mnist-resnet', True), ('fashion_mnist-resnet', True), ('fashion_mnist-unet', True),
+                                             ('cifar10-unet-attention', False)])
+def test_networks_that_hold_the_range_are_fine_and_one_that_does_not_is_named(name, holds):
+    kind = name.split('-')[0]
+    said = told_of(c.load_network(name), load(kind, n=20), load(kind, 'test', n=60), n=3)
+    assert ('clip=True keeps them in' in said.verdict) != holds
+    if not holds: assert said.status == 'careful'

@@ -198,7 +198,8 @@ def look(s: Subject) -> Section:
         status = 'careful' if sound else 'bad'
     return replace(
         new, verdict=verdict, status=status, tables=_look_table(seen, known),
-        text=[f'Two samples in ten steps lie in {seen.low:.2g} … {seen.high:.2g}.',
+        text=[f'Two samples in ten steps lie in {seen.low:.2g} … {seen.high:.2g}, '
+              f'images in {some.x.min():.2g} … {some.x.max():.2g}.',
               *(['Nothing else is asked of it: numbers about what is no denoiser mean nothing.']
                 if status == 'bad' else [])],
         facts=seen.to_dict() | dict(training=known.to_dict(), usable=sound or status == 'careful'))
@@ -430,6 +431,7 @@ def _looks(x, span):
     half, flat = (span[1] - span[0])/2, x.flatten(1)
     edges = [(x.diff(dim=d)/half).square().flatten(1).mean(1) for d in (2, 3)]
     apart = torch.cdist(flat, flat).fill_diagonal_(torch.inf).amin(1)/flat.shape[1]**.5/half
+    # less is not seen in a picture: two grey levels of 255
     outside = ((x < span[0] - .02*half) | (x > span[1] + .02*half)).float().flatten(1).mean(1)
     return {'brightness': (flat.mean(1) - sum(span)/2)/half, 'contrast': flat.std(1)/half,
             'sharpness': (sum(edges)/2).sqrt(), 'distance to the next': apart,
@@ -450,18 +452,39 @@ def samples_section(s: Subject, x: Tensor) -> Section:
         if k != 'share out of range' and not low - 1e-6 <= m <= high + 1e-6:
             odd.append(f'{k} {m:.2f} where held-out images have {low:.2f} to {high:.2f}')
     beyond = mine['share out of range'].mean().item()
-    if beyond > .02: odd.append(f'{beyond:.0%} of their values are out of range')
+    leaves = _leaves(s, x, span, beyond)
+    if leaves: odd.append(leaves[0])
     like = ('like held-out images in brightness, contrast, sharpness and variety; '
             f'{beyond:.1%} of their values are out of range')
     return Section(
         'samples', 'What are its samples like?', '; '.join(odd) or like,
         'careful' if odd else 'good',
         [f'{len(x)} samples in {s.effort.sample_steps} steps; half of the range of the data is '
-         'the unit.'],
+         'the unit.', *leaves[1:]],
         {'medians': rows}, {'samples': _rows_of(x[:16], span)},
         dict(low=x.min().item(), high=x.max().item(),
              median={k: v.median().item() for k, v in mine.items()},
              held_out={k: v.median().item() for k, v in theirs.items()}))
+
+# a share of values: networks that hold their images' range miss it in about 1%
+_MANY = .02
+
+def _leaves(s, x, span, beyond):
+    "What is said of samples out of range, why it matters, what helps; nothing if they hold it."
+    if beyond <= _MANY: return []
+    told = f'{beyond:.0%} of their values are out of range'
+    # of values of any range it is not known where they must stay
+    if s.held.range is None: return [told]
+    error = (x - x.clamp(*span)).square().mean().sqrt().item()/(span[1] - span[0])*255
+    why = ('The mean of images lies in their range: a value beyond it is wrong by at least as much '
+           f'as it is beyond, here {error:.0f} of 255 grey levels (RMS of all values)')
+    if getattr(s.net, 'clip', None) is not None:
+        return [f'{told}, though clip= is on', f'{why}. The range of its clip= is another one.']
+    clip = 'True' if span == (-1, 1) else f'({span[0]:g}, {span[1]:g})'
+    return [f'{told}: clip={clip} keeps them in',
+            f'{why}. clip={clip} where it is wrapped (from_noise, from_v, …; any denoiser: '
+            f'from_x0(net.denoise, net.schedule, clip={clip})) clips x̂₀ at every step, which '
+            'brings it nearer to the true image or leaves it as it is.']
 
 def _rows_of(x, span):
     return pictures({' '*(1 + i): x[i:i + 4] for i in range(0, len(x), 4)}, span)
