@@ -44,8 +44,12 @@ def refused(run, tmp_path):
 
 @pytest.fixture
 def few_held_out(monkeypatch):
-    "Training looks at 16 held-out images instead of 256: the loss it writes is another one, the weights are the same."
+    "Training looks at 4 held-out images instead of 256: the loss it writes is another one, the weights are the same."
     from creativity.networks import train
-    load = train.load
-    def few(*args, **kwargs): return load(*args, **(kwargs | {'n': 16} if 'test' in args else kwargs))
-    monkeypatch.setattr(train, 'load', few)
+    load_set, asked = train.load_set, []
+    def few(*args, n, **kwargs):
+        asked.append(n)
+        return load_set(*args, n=4, **kwargs)
+    monkeypatch.setattr(train, 'load_set', few)
+    yield
+    assert set(asked) == {256}      # otherwise this fixture saves nothing

@@ -325,7 +325,7 @@ def test_folder_of_images_from_training_to_comparison(run, tmp_path):
     refused(run('calibrate --network net/network.safetensors'), 'trained on celeba', '--data')
 
 
-def test_own_set_in_the_cache(run, monkeypatch):
+def test_own_set_in_the_cache(run, few_held_out):
     "A full set that is not an official one: every command takes all of it, not a subset."
     for split, n in (('train', 9), ('test', 256)): write_npz('mine', split, np.random.default_rng(n).integers(0, 256, (n, 32, 32), dtype=np.uint8))
     assert run('train --data mine --batch 4 --steps 2 --out net')[0] == 0

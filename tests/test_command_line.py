@@ -364,7 +364,8 @@ def test_ranks_make_what_one_process_makes(tmp_path):
     with np.load(tmp_path/'r'/'samples.npz') as z: got = torch.tensor(z['images'])
     want = sample(BBELSMachine(d.x, d.y, scales=3), [0, 1], 2, 3)
     torch.testing.assert_close(got, want, atol=1e-3, rtol=0)
-    r = subprocess.run([*PROGRAM, 'sample', '--data', 'nowhere', '--k', '3', '--ranks', '2'], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=200)
-    assert r.returncode == 2
-    assert r.stderr.startswith('creativity: error: ')
-    assert r.stderr.count('\n') == 1
+
+
+def test_what_all_ranks_refuse_is_said_once(refused, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    refused('sample --data nowhere --k 3 --ranks 2', 'nowhere')

@@ -1,8 +1,10 @@
 "Past one machine: dictionaries on disk, ranks that share one, ranks that fail, and runs that go on."
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,19 +15,21 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
+from creativity.app.cli import free_port
 from creativity.data.disk import image_version, open_dictionary, write_dictionary
 from creativity.data.find import load, make_dictionary
 from creativity.data.images import from_uint8
 from creativity.data.store import TensorStore
 from creativity.diffusion import add_noise, sample, seed_noise
 from creativity.errors import CreativityError
-from creativity.machines.shared import sample_shared, seed_group, share, wait_for_ranks
+from creativity.machines.shared import ranks, sample_shared, seed_group, share, wait_for_ranks
 from creativity.machines.whole import ESMachine, ISMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine
 from creativity.runs import reopen_run
 from creativity.studies.growth import step_cost
 
 HERE = Path(__file__).resolve().parent
+HEAVY = ['numba', 'pytest', 'torch.distributed', 'creativity.machines.windows', 'creativity.studies.growth']
 
 
 def make(folder, n=40, labels=(12, 1, 27)):
@@ -144,41 +148,37 @@ def test_bad_sources(tmp_path):
 
 # Ranks
 
-EQUAL = '''
-import sys, torch, torch.distributed as dist
-from dataclasses import replace
-from functools import partial
-from creativity.data.disk import open_dictionary
-from creativity.machines.shared import ranks, share
-from creativity.machines.whole import ISMachine
-from creativity.machines.windows import BBELSMachine, LSMachine
-from test_distributed import query
-d = open_dictionary(sys.argv[1])
-y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.class_slices.items()])
-with ranks(60) as rank:
-    P = dist.get_world_size()
-    for cuts in (None, [0]*P + [40], [0, 30, *[30]*(P - 2), 40][:P] + [40], [0, *[13]*(P - 1), 40]):
+def agree(rank, folder, world, port):
+    "One rank of several: it answers as one process does, and to the bit as the others."
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    d = open_dictionary(folder)
+    y = torch.cat([torch.full((s.stop - s.start,), c) for c, s in d.class_slices.items()])
+    P = world
+    every_cut = (None, [0]*P + [40], [*[0, 30, *[30]*(P - 2), 40][:P], 40], [0, *[13]*(P - 1), 40])
+    with ranks(60):
         for kind in (BBELSMachine, LSMachine, ISMachine):
-            m = kind(share(replace(d, piece_bytes=4000), dist.group.WORLD, cuts, timeout=60))
             widths = {'k': 5} if kind.windowed else {}
             for t, label in ((.02, 0), (.4, 1), (.6, None)):
                 x = query(d, t)
-                b, c = m.belief(x, t, label=label, **widths), kind(d.read(0, 40), y).belief(x, t, label=label, **widths)
-                case = f'{kind.__name__} {cuts} {t} {label}'
-                assert torch.allclose(b.mean, c.mean, atol=1e-4, rtol=0), case
-                if t == .6: assert torch.allclose(m.denoise(x, t, label, **widths), c.mean.to(x), atol=1e-4, rtol=0), case
-                assert torch.allclose(b.entropy, c.entropy, atol=2e-3, rtol=1e-3), case
-                assert torch.allclose(b.log_evidence, c.log_evidence, atol=2e-2, rtol=1e-5), case
-                assert (b.image == c.image)[c.weight > .6].all(), case
-                if t == .4: assert torch.allclose(b.variance, c.variance, atol=1e-4, rtol=0), case
-                both = [torch.empty_like(b.mean) for _ in range(P)]
-                dist.all_gather(both, b.mean)
-                images = [torch.empty_like(b.image) for _ in range(P)]
-                dist.all_gather(images, b.image)
-                assert all(torch.equal(v, b.mean) for v in both), case # to the bit, on every rank
-                assert all(torch.equal(v, b.image) for v in images), case
-    print(f'rank {rank} agrees')
-'''
+                c = kind(d.read(0, 40), y).belief(x, t, label=label, **widths)
+                for cuts in every_cut:
+                    m = kind(share(replace(d, piece_bytes=4000), dist.group.WORLD, cuts, timeout=60))
+                    b, case = m.belief(x, t, label=label, **widths), f'{kind.__name__} {cuts} {t} {label}'
+                    assert torch.allclose(b.mean, c.mean, atol=1e-4, rtol=0), case
+                    if t == .6: assert torch.allclose(m.denoise(x, t, label, **widths), c.mean.to(x), atol=1e-4, rtol=0), case
+                    assert torch.allclose(b.entropy, c.entropy, atol=2e-3, rtol=1e-3), case
+                    assert torch.allclose(b.log_evidence, c.log_evidence, atol=2e-2, rtol=1e-5), case
+                    assert (b.image == c.image)[c.weight > .6].all(), case
+                    if t == .4: assert torch.allclose(b.variance, c.variance, atol=1e-4, rtol=0), case
+                    both = [torch.empty_like(b.mean) for _ in range(P)]
+                    dist.all_gather(both, b.mean)
+                    images = [torch.empty_like(b.image) for _ in range(P)]
+                    dist.all_gather(images, b.image)
+                    assert all(torch.equal(v, b.mean) for v in both), case # to the bit, on every rank
+                    assert all(torch.equal(v, b.image) for v in images), case
+        assert dist.get_world_size() == P
+    return P
 
 
 def torchrun(n, *words, cwd, **env):
@@ -190,11 +190,13 @@ def torchrun(n, *words, cwd, **env):
 @pytest.mark.parametrize('n', [2, 4])
 def test_ranks_agree_with_one_process(tmp_path, n):
     "Equal shares; all images on the last rank; uneven ones with empty shards; class 0 on rank 0 alone."
-    d = make(tmp_path/'d')
-    (tmp_path/'work.py').write_text(EQUAL)
-    r = torchrun(n, 'work.py', d.folder, cwd=tmp_path)
-    assert r.returncode == 0, r.stderr
-    assert r.stdout.count('agrees') == n
+    d, port = make(tmp_path/'d'), free_port()
+    # forks of a process that has imported what is heavy, and done nothing else
+    context = multiprocessing.get_context('forkserver' if sys.platform == 'linux' else 'spawn')
+    if sys.platform == 'linux': context.set_forkserver_preload(HEAVY)
+    with ProcessPoolExecutor(n, mp_context=context) as pool:
+        answers = [pool.submit(agree, rank, d.folder, n, port) for rank in range(n)]
+        assert [a.result(timeout=150) for a in answers] == [n]*n
 
 
 @pytest.fixture

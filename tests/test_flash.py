@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -335,9 +336,11 @@ def test_the_rest_is_quiet():
         stream(x, data, Plan(ls_rule, (4, 5), 3), [a], [sigma], backend='products')
 
 
-def test_the_gpu_bench_runs_keeps_time_and_tells_errors(tmp_path):
-    "On the CPU with the compiled loops; on a GPU the command line runs it."
+def test_the_gpu_bench_runs_keeps_time_and_tells_errors(tmp_path, monkeypatch):
+    "On the CPU with the compiled loops, on small images; on a GPU the command line runs it."
+    from creativity.studies import speed
     from creativity.studies.speed import gpu_bench, gpu_files, gpu_table
+    monkeypatch.setattr(speed, 'load', partial(speed.load, size=12))
     result = gpu_bench('cpu', 40, (3,), 1, ways=('torch', 'compiled'), scales=[3, 3])
     assert [r['B'] for r in result['rows']] == [1, 1, 16]*3 + [1, 1]
     assert max(r['error'] for r in result['rows'] if 'error' in r) < BOUND

@@ -65,13 +65,12 @@ def reference_error(golden, key, backend):
     return np.abs(out.numpy() - golden[key]).max()
 
 
+@pytest.mark.parametrize('case', [k for k in STORED if cases([k.split('/')[1]])])
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_stored_reference(backend):
-    for case in STORED:
-        name, key = case.split('/')
-        if not cases([key]): continue
-        golden = {k.split('/')[1]: v for k, v in STORED.items() if k.startswith(name)}
-        assert reference_error(golden, key, backend) < BOUND, case
+def test_stored_reference(backend, case):
+    name, key = case.split('/')
+    golden = {k.split('/')[1]: v for k, v in STORED.items() if k.startswith(name)}
+    assert reference_error(golden, key, backend) < BOUND
 
 
 @needs_shared
