@@ -241,3 +241,15 @@ def test_a_machine_goes_backwards_alone_and_says_so(kind):
     for ask in (lambda: torch.func.jacfwd(f)(x), lambda: torch.func.jvp(f, (x,), (x,)), lambda: along(f, x, x)):
         with pytest.raises(CreativityError, match='differentiated backwards alone') as e: ask()
         assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('outer', ['jacrev', 'jacfwd'])
+@pytest.mark.parametrize('inner', ['jacrev', 'jacfwd'])
+def test_there_is_no_second_derivative(outer, inner):
+    "Neither of the gradient nor of the derivative along a direction, of a machine that has both."
+    m = WienerMachine(torch.rand(30, 1, 2, 3, generator=torch.Generator().manual_seed(4))*2 - 1)
+    once = getattr(torch.func, inner)(lambda v: m.denoise(v, .6))
+    assert once(torch.ones(1, 1, 2, 3)).abs().max() > .01
+    with pytest.raises(CreativityError, match='first derivatives alone') as e:
+        getattr(torch.func, outer)(once)(torch.ones(1, 1, 2, 3))
+    assert '\n' not in str(e.value)

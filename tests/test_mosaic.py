@@ -1,5 +1,7 @@
 "The mosaic: nearest windows and margins against brute force, fixed points, patches, bad input, files."
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -174,6 +176,26 @@ def test_a_small_picture_keeps_its_size_among_files(tmp_path):
     photos = str(tmp_path/'photos')
     assert [own_size(tmp_path/n, photos) for n in ('a.png', 'b.png', 'c.npz', 'd.png')] == ['48x32', None, '80x90', None]
     assert own_size(tmp_path/'a.png', 'cifar10') is own_size(tmp_path/'a.png', str(tmp_path/'c.npz')) is None
+
+
+def test_a_photo_that_was_turned_counts_as_one_sees_it(tmp_path):
+    "Its file says so; one that claims too many pixels has no size, and is refused where it is read."
+    from PIL import Image
+
+    from creativity.app.cli import own_size, read_image
+    photo, said = Image.new('RGB', (40, 24)), Image.Exif()
+    said[274] = 6       # turn it by a quarter
+    photo.save(tmp_path/'lying.jpg')
+    photo.save(tmp_path/'standing.jpg', exif=said)
+    assert [own_size(tmp_path/f'{n}.jpg', str(tmp_path)) for n in ('lying', 'standing')] == ['24x40', '40x24']
+    assert read_image(tmp_path/'standing.jpg', (3, 40, 24))[1] == 'as it is, 40x24'
+    photo.save(tmp_path/'huge.png')
+    raw = bytearray((tmp_path/'huge.png').read_bytes())
+    raw[16:24] = struct.pack('>II', 60_000, 60_000)
+    raw[29:33] = struct.pack('>I', zlib.crc32(raw[12:29]))
+    (tmp_path/'huge.png').write_bytes(raw)
+    assert own_size(tmp_path/'huge.png', str(tmp_path)) is None
+    with pytest.raises(ValueError, match='more than'): read_image(tmp_path/'huge.png', (3, 32, 32))
 
 
 def test_sources_are_drawn_where_they_lie():

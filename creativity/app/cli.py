@@ -1015,6 +1015,22 @@ def run_explore(
     serve_page(port, not no_browser)
 
 # %% ../../nbs/library/app/cli.ipynb #98215676
+def _picture_size(
+    path: Path, # image file
+) -> tuple[int, int]|None: # (height, width), turned as the file says; None if it is no picture
+    "The size of a picture; of its file only the head is read."
+    import warnings
+
+    from PIL import Image
+    with warnings.catch_warnings():
+        # one that is too large is refused where it is read
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as im: (w, h), turned = im.size, im.getexif().get(274, 1) > 4
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError): return None
+    return (w, h) if turned else (h, w)
+
+# %% ../../nbs/library/app/cli.ipynb #98ba65b7
 def read_image(
     path: Path, # image file
     shape: tuple, # (C,H,W) that a machine takes
@@ -1022,37 +1038,27 @@ def read_image(
     """One image at the size of a machine's images.
 
     One of 28×28 is framed to 32×32 as the data sets are; of others the middle is resized."""
-    import io
-
     import numpy as np
-    from PIL import Image
 
     from creativity.data.images import from_uint8, to_size
     from creativity.data.own import decode
-    C, H, W = shape
-    raw = path.read_bytes()
-    try:
-        # refuses with the reason
-        decode(raw, 1)
-        with Image.open(io.BytesIO(raw)) as im: size = im.size
-        framed = size == (28, 28) and (H, W) == (32, 32)
-        pixels = decode(raw, 28 if framed else (H, W), color=C == 3)
+    (C, H, W), size = shape, _picture_size(path)
+    framed = size == (28, 28) and (H, W) == (32, 32)
+    try: pixels = decode(path.read_bytes(), 28 if framed else (H, W), color=C == 3)
     except CreativityError as e: raise CreativityError(f'{path} cannot be read: {e}') from None
     x = to_size(from_uint8(np.array(pixels)).permute(2, 0, 1)[None], (H, W))[0]
-    here, wanted = f'{size[1]}x{size[0]}', f'{H}x{W}'
+    here, wanted = 'x'.join(map(str, size or ())), f'{H}x{W}'
     if here == wanted: return x, f'as it is, {wanted}'
     if framed: return x, f'framed from {here} to {wanted}'
     return x, f'central part resized from {here} to {wanted} (--size {here} keeps it)'
 
-# %% ../../nbs/library/app/cli.ipynb #98ba65b7
+# %% ../../nbs/library/app/cli.ipynb #009cb40b
 def own_size(
     path: Path, # image file, or .npz of samples
     data: str, # as for `--data`
     most: int = 64, # pixels in each direction of an image file
 ) -> str|None: # HEIGHTxWIDTH; None: that of the training images
     "The size that image files are brought to, so that a small picture is compared as it is."
-    from PIL import Image
-
     from creativity.data.disk import is_dictionary
     from creativity.data.own import ARRAYS, read_arrays
     from creativity.data.sets import SETS, set_name
@@ -1062,10 +1068,8 @@ def own_size(
     if path.suffix == '.npz':
         shape = tuple(getattr(read_arrays(path).get('images'), 'shape', ()))
         return 'x'.join(map(str, shape[2:])) if len(shape) == 4 else None
-    try:
-        with Image.open(path) as im: width, height = im.size
-    except OSError: return None     # `read_image` says why
-    return f'{height}x{width}' if max(width, height) <= most else None
+    found = _picture_size(path)     # if there is none, `read_image` says why
+    return 'x'.join(map(str, found)) if found and max(found) <= most else None
 
 # %% ../../nbs/library/app/cli.ipynb #3980659f
 def read_sample(

@@ -299,39 +299,32 @@ class PosteriorMean(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, v, _): return PosteriorTangent.apply(v, *ctx.saved_tensors, ctx.query)
 
-class PosteriorTangent(torch.autograd.Function):
+class _FirstDerivative(torch.autograd.Function):
+    "A product with a Jacobian, which has no derivative of its own."
+    @staticmethod
+    def setup_context(ctx, inputs, output): pass
+
+    @staticmethod
+    def backward(ctx, *gradients): return _FirstDerivative.jvp(ctx)
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise CreativityError('a machine has first derivatives alone: '
+                              'the gradient of its gradient is not there')
+
+class PosteriorTangent(_FirstDerivative):
     "The Jacobian-vector product of a posterior mean, where its query has one."
     @staticmethod
     def forward(v, x, query): return query.tangent(v, x)
 
     @staticmethod
-    def setup_context(ctx, inputs, output): pass
-
-    @staticmethod
-    def backward(ctx, g): PosteriorGradient.backward(ctx, g)
-
-    @staticmethod
-    def jvp(ctx, *tangents): PosteriorGradient.backward(ctx, None)
-
-    @staticmethod
     def vmap(info, in_dims, v, x, query):
         return _one_by_one(PosteriorTangent, info, in_dims, (v, x), query)
 
-class PosteriorGradient(torch.autograd.Function):
+class PosteriorGradient(_FirstDerivative):
     "The vector-Jacobian product of a posterior mean."
     @staticmethod
     def forward(g, x, query): return query.gradient(g, x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output): pass
-
-    @staticmethod
-    def backward(ctx, g):
-        raise CreativityError('a machine has first derivatives alone: '
-                              'the gradient of its gradient is not there')
-
-    @staticmethod
-    def jvp(ctx, *tangents): PosteriorGradient.backward(ctx, None)
 
     @staticmethod
     def vmap(info, in_dims, g, x, query):
