@@ -36,7 +36,8 @@ def els_mean(
     wrapped: bool = True, # False: windows inside the image only
 ) -> Tensor: # [C,H,W] float64
     "ELS: the posterior mean of each pixel given its k×k window."
-    if not wrapped: return els_belief(x, data, a, sigma, k, wrapped).mean
+    if not wrapped:
+        return els_belief(x, data, a, sigma, k, wrapped).mean
     x, data, (C, H, W), r = x.double(), data.double(), x.shape, radius(k)
     rows, cols = torch.arange(-r, H + r) % H, torch.arange(-r, W + r) % W
     wrap = lambda im: im[..., rows[:, None], cols]
@@ -64,8 +65,10 @@ def bbels_mean(
                               border_classes(k, W).values()):
         places = list(product(rows.tolist(), cols.tolist()))  # cut alike
         cut = lambda im, i, j: im[..., window(i, k, H), window(j, k, W)]
-        keys = a*torch.cat([cut(data, i, j) for i, j in places])
-        centres = torch.cat([data[:, :, i, j] for i, j in places])
+        keys = a*torch.cat([cut(data, i, j)
+                            for i, j in places])
+        centres = torch.cat([data[:, :, i, j]
+                             for i, j in places])
         for i, j in places:
             d2 = ((cut(x, i, j) - keys)**2).sum((1, 2, 3))
             out[:, i, j] = (-d2/(2*sigma**2)).softmax(0) @ centres
