@@ -4,13 +4,14 @@ import subprocess
 import sys
 import threading
 import warnings
+from itertools import accumulate
 
 import pytest
 import torch
 
 from creativity.diffusion import CosineSchedule, sample
 from creativity.engine.plan import Plan, bbels_rule, els_rule, ls_rule
-from creativity.engine.stream import nearest, stream
+from creativity.engine.stream import loop_bytes, nearest, stream, sums_compiled
 from creativity.errors import CreativityError
 from creativity.machines.whole import ESMachine
 from creativity.machines.windows import BBELSMachine, ELSMachine, LSMachine
@@ -208,6 +209,24 @@ def test_a_budget_is_refused_at_once_or_never():
             return True
     found = {budget: (works(easy, budget), works(hard, budget)) for budget in (40_000, 60_000, 80_000, 100_000, 200_000)}
     assert set(found.values()) == {(False, False), (True, True)}, found
+
+
+def largest_use(f):
+    "The most bytes that PyTorch had handed out at one time while f ran."
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as watched: f()
+    events = [e for e in watched.profiler.kineto_results.events() if e.name() == '[memory]']
+    return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+
+
+@pytest.mark.parametrize(('C', 'side', 'k', 'dtype'), [(1, 32, 3, torch.float32), (3, 32, 7, torch.float32),
+                                                       (3, 40, 17, torch.float64), (2, 16, 1, torch.float32)])
+def test_a_place_alone_takes_what_it_asks_for(C, side, k, dtype):
+    "LS has loops of its own: their budget is what they use, not what a sweep would."
+    plan, x = Plan(ls_rule, (side, side), k), torch.randn(C, side, side, dtype=dtype, generator=draws(1))
+    images = torch.randn(20, C, side, side, generator=draws(2))
+    used = largest_use(lambda: sums_compiled(x, images, plan, .5, .8, True))
+    need = loop_bytes(plan, C, dtype)/torch.get_num_threads()
+    assert used <= need <= 1.5*used
 
 
 def test_a_backend_that_is_given_up_says_so_once():

@@ -27,7 +27,7 @@ from creativity.engine.lanes import (
     store,
     where_below,
 )
-from .sweep import FLUSH, Sizes, add_logs, carve, load_four
+from .sweep import FLUSH, add_logs, add_weights, carve, load_four
 
 # %% ../../nbs/library/engine/local.ipynb #4444632f
 Kept = namedtuple('Kept', 'top totals best')
@@ -47,17 +47,8 @@ def plane_lengths(size):
     return Planes(squares=squares, part=max(squares, rows), rows=rows, d2=SIDE*(n + LANES),
                   sums=(size.C + 3)*each, top=each, best=each, names=LANES, absent=LANES)
 
-# %% ../../nbs/library/engine/local.ipynb #db7b2bb6
-@compiled
-def carve_planes(p, size):
-    "The planes in the scratch."
-    return Planes(*carve(p, plane_lengths(size)))
 
-def planes_size(
-    size: Sizes, # of a sweep
-) -> int: # numbers
-    "How much room `sweep_local` needs."
-    return sum(plane_lengths(size))
+
 
 # %% ../../nbs/library/engine/local.ipynb #3f9ce611
 def squares_of(x, p, n, factor, like):
@@ -174,12 +165,9 @@ def take_in(room, images, n, others, like, limits, stats):
                            offset(room.best, at), limits.least)
             t = load(room.top, at)
         if not any_below(least - t, far): continue
-        l0, l1 = max(t - d0, floor), max(t - d1, floor)
-        l2, l3 = max(t - d2, floor), max(t - d3, floor)
-        w0, w1, w2, w3 = exp2(l0), exp2(l1), exp2(l2), exp2(l3)
-        store(s, 0, load(s, 0) + ((w0 + w1) + (w2 + w3)))
+        (w0, w1, w2, w3), logs = add_weights(s, t, floor, d0, d1, d2, d3)
         add_weighted(offset(s, LANES), offset(images, o), n, others, w0, w1, w2, w3, like)
-        if stats: add_logs(offset(s, (C + 1)*LANES), w0, w1, w2, w3, l0, l1, l2, l3)
+        if stats: add_logs(offset(s, (C + 1)*LANES), w0, w1, w2, w3, *logs)
 
 # %% ../../nbs/library/engine/local.ipynb #88c79f12
 @compiled
@@ -219,7 +207,7 @@ def sweep_local(x, images, like, factor, size, limits, kept, scratch, stats):
     [H,W], the number of an image; scratch is full of zeros. All flat; x, factor, limits, top and
     scratch of one precision; as many channels as `like` has numbers, W ≥ `LANES`."""
     n, C = size.H*size.W, len(like)
-    each, first, room, query = C*n, 0, carve_planes(pointer(scratch), size), pointer(x)
+    each, first, room, query = C*n, 0, carve(pointer(scratch), plane_lengths(size)), pointer(x)
     numbers = Kept(pointer(kept.top), pointer(kept.totals), pointer(kept.best))
     count = len(images)//each
     begin_pixels(room, numbers, n)

@@ -38,7 +38,7 @@ from creativity.engine.stream import (
     can_compile,
     free_bytes,
     image_bytes,
-    loop_bytes,
+    sweep_bytes,
     needs_float64,
     stream,
     stream_whole,
@@ -47,10 +47,8 @@ from creativity.engine.stream import (
 from .sums import SoftmaxSums, shift_logits, sums_translated, translated_logits
 from creativity.engine.sweep import (
     FLUSH,
-    Sizes,
     block_at,
     carve,
-    carve_scratch,
     clear,
     distance_row,
     flush,
@@ -58,8 +56,8 @@ from creativity.engine.sweep import (
     lay_out_blocks,
     load_four,
     ring_row,
+    room_lengths,
     row_lengths,
-    scratch_size,
     second_whole,
     step_of,
     store_four,
@@ -171,12 +169,6 @@ def second_lengths(size):
     c, row = spread_rows(size)
     return Spread(c=SIDE*c, ring=SIDE*size.k*row, tails=SIDE*size.k*row, heads=SIDE*row,
                   boxes=SIDE*row, shares=SIDE*LANES)
-
-# %% ../../nbs/library/engine/second.ipynb #7f9a85ef
-@compiled
-def carve_second(p, size):
-    "The parts of the room."
-    return Spread(*carve(p, second_lengths(size)))
 
 # %% ../../nbs/library/engine/second.ipynb #d8fb4ea4
 @inlined
@@ -345,7 +337,8 @@ def sweep_second(x, images, layout, factor, size, asked, out, scratch, kind, wid
     columns, left [H,W,LANES] and left_totals [H,W], or [H,W,C,…] for squares, and shares [N];
     totals and shares are float64; scratch is two rooms. All flat."""
     rows, spread = scratch
-    rooms = carve_scratch(pointer(rows), size), carve_second(pointer(spread), size)
+    rooms = (carve(pointer(rows), room_lengths(size)),
+             carve(pointer(spread), second_lengths(size)))
     known = Asked(pointer(asked.top), pointer(asked.given), asked.least)
     to = Gathered(pointer(out.sums), pointer(out.totals), pointer(out.left),
                   pointer(out.left_totals), pointer(out.shares))
@@ -365,13 +358,6 @@ def sweep_second(x, images, layout, factor, size, asked, out, scratch, kind, wid
                 taken = 0
     flush(to.sums, to.totals, len(out.totals))
     flush(to.left, to.left_totals, len(out.left_totals))
-
-# %% ../../nbs/library/engine/second.ipynb #92cf2983
-def second_size(
-    size: Sizes, # of a sweep
-) -> int: # numbers
-    "How much room `sweep_second` needs beside that of `sweep`."
-    return sum(second_lengths(size))
 
 # %% ../../nbs/library/engine/second.ipynb #9c1a3029
 def _given(known, scale, dtype):
@@ -403,7 +389,8 @@ def second_compiled(
                    zeros(len(loop.numbers)))
     top = (known.sums.top/-math.log(2)).to(known.x.dtype).flatten().numpy()
     asked = Asked(top, _given(known, loop.scale, known.x.dtype), loop.least)
-    scratch = loop.room(scratch_size(loop.size)), loop.room(second_size(loop.size))
+    lengths = room_lengths(loop.size), second_lengths(loop.size)
+    scratch = loop.room(sum(lengths[0])), loop.room(sum(lengths[1]))
     sweep_second(loop.query, loop.images, loop.layout, loop.number(loop.scale), loop.size, asked,
                  out, scratch, kind, spread and not known.squares)
     # blocks are scaled, and so are centred numbers
@@ -523,7 +510,7 @@ def second(
 ) -> Second: # `spread` [C,H,W]
     "The second pass over a dictionary, for one query."
     images, max_bytes = images.detach(), max_bytes or free_bytes(images.device)
-    need = loop_bytes(plan, len(known.x), known.x.dtype)*2
+    need = sweep_bytes(plan, len(known.x), known.x.dtype)*2
     with torch.autocast(known.x.device.type, enabled=False):
         if not can_compile(plan, known.x[None], max_bytes, backend, need):
             return second_tiled(known, images, plan, spread, max_bytes)

@@ -29,7 +29,7 @@ from creativity.engine.flash import (
     layouts,
 )
 from .lanes import LANES
-from .local import Kept, planes_size, sweep_local
+from .local import Kept, plane_lengths, sweep_local
 from .margins import TOGETHER, Share, clip_plan, split_work
 from .plan import Plan, box_sum, pad
 from .sums import SoftmaxSums, exact, home, log2_factor, sums_torch, sums_whole
@@ -39,7 +39,7 @@ from creativity.engine.sweep import (
     Limits,
     Sizes,
     State,
-    scratch_size,
+    room_lengths,
     sweep,
     sweep_whole,
 )
@@ -56,7 +56,7 @@ class Loop:
         sigma: float, # noise level
         numbers: Tensor|None = None, # [n] which of the images, in ascending order; None: all
     ):
-        (C, H, W), self.dtype, self.plan = x.shape, x.dtype, plan
+        C, self.dtype, self.plan = len(x), x.dtype, plan
         self.numbers = torch.arange(len(images)) if numbers is None else numbers
         first, end = int(self.numbers[0]), int(self.numbers[-1]) + 1
         # a stretch of the images is not copied
@@ -67,8 +67,7 @@ class Loop:
         # a = 0 would divide the centres by 0
         self.scale = max(a, 1e-8)*log2_factor(sigma)
         self.shifts = plan.shifts.view(SHIFT)[:, 0]
-        widths = len(plan.x_cols), len(plan.d_cols)
-        self.size = Sizes(plan.k, C, H, W, *widths, len(self.shifts) == 1)
+        self.size = sizes_of(plan, C)
         self.number = self.x.numpy().dtype.type
         # bits below which a weight counts as nothing: its square must not be denormal
         self.least = self.number(-60 if x.dtype == torch.float32 else -120)
@@ -136,10 +135,11 @@ def sums_compiled(
     found = loop.room(H*W, -1, torch.int64) # (block·S + shift)·LANES + lane
     limits, factor = loop.limits(len(images)*plan.counts.max()), loop.number(loop.scale)
     if in_place(plan):
+        scratch = loop.room(sum(plane_lengths(loop.size)))
         sweep_local(loop.x.contiguous().numpy().ravel(), loop.images, (1,)*C, factor, loop.size,
-                    limits, Kept(top, totals, found), loop.room(planes_size(loop.size)), stats)
+                    limits, Kept(top, totals, found), scratch, stats)
     else:
-        sums, scratch = loop.room(H*W*(C + 3)*LANES), loop.room(scratch_size(loop.size))
+        sums, scratch = loop.room(H*W*(C + 3)*LANES), loop.room(sum(room_lengths(loop.size)))
         sweep(loop.query, loop.images, loop.layout, factor, loop.size, limits,
               State(top, sums, totals, found), scratch, stats)
     codes = torch.from_numpy(found).reshape(H, W)
@@ -340,17 +340,36 @@ def stream_flash(
     return totals
 
 # %% ../../nbs/library/engine/stream.ipynb #02b203b6
+def sizes_of(
+    plan: Plan, # which windows are compared
+    C: int, # channels
+) -> Sizes:
+    "The sizes of a sweep."
+    return Sizes(plan.k, C, *plan.shape, len(plan.x_cols), len(plan.d_cols), len(plan.shifts) == 1)
+
+def sweep_bytes(
+    plan: Plan, # which windows are compared
+    C: int, # channels
+    dtype: torch.dtype = torch.float32, # of the distances
+) -> int: # on all threads
+    """Memory that a sweep takes: sums, rows, query, blocks and a group; it does not grow with the
+    number of images."""
+    (H, W), cols, number = plan.shape, (len(plan.x_cols), len(plan.d_cols)), dtype.itemsize
+    scratch = sum(room_lengths(sizes_of(plan, C)))
+    sums, query, found = H*W*(C + 3)*(number*LANES + 16), 2*C*H*cols[0] + H*W*2, TOGETHER*C*H*W*8
+    return torch.get_num_threads()*(sums + number*(scratch + query) + found)
+
 def loop_bytes(
     plan: Plan, # which windows are compared
     C: int, # channels
     dtype: torch.dtype = torch.float32, # of the distances
 ) -> int: # on all threads
-    """Memory that the compiled loops take: sums, rows, query, blocks and a group; it does not grow
-    with the number of images."""
-    (H, W), cols, number = plan.shape, (len(plan.x_cols), len(plan.d_cols)), dtype.itemsize
-    scratch = scratch_size(Sizes(plan.k, C, H, W, *cols, len(plan.shifts) == 1))
-    sums, query, found = H*W*(C + 3)*(number*LANES + 16), 2*C*H*cols[0] + H*W*2, TOGETHER*C*H*W*8
-    return torch.get_num_threads()*(sums + number*(scratch + query) + found)
+    "Memory that the compiled loops take: a sweep's, or that of planes where all is in its place."
+    if not in_place(plan): return sweep_bytes(plan, C, dtype)
+    (H, W), planes = plan.shape, sum(plane_lengths(sizes_of(plan, C)))
+    # the query, twice; best distances; totals and what they become, in float64; places and codes
+    each = dtype.itemsize*(2*C + 1) + 16*(C + 3) + 8*(C + 5) + 80
+    return torch.get_num_threads()*(dtype.itemsize*planes + H*W*each)
 
 # %% ../../nbs/library/engine/stream.ipynb #623a2e4a
 def stream_compiled(

@@ -69,24 +69,16 @@ def room_lengths(size):
 
 # %% ../../nbs/library/engine/sweep.ipynb #614494dd
 def carve(p, lengths):
-    "A pointer for each of the lengths: parts that follow each other from p on."
+    "Pointers to parts that follow each other from p on, each under the name of its length."
 
 @overload(carve, jit_options=options)
 def _carve(p, lengths):
+    if hasattr(lengths, 'instance_class'):
+        kind = lengths.instance_class
+        return lambda p, lengths: kind(limit(p, lengths[0]),
+                                       *carve(offset(p, lengths[0]), lengths[1:]))
     if len(lengths) == 1: return lambda p, lengths: (limit(p, lengths[0]),)
     return lambda p, lengths: (limit(p, lengths[0]), *carve(offset(p, lengths[0]), lengths[1:]))
-
-@compiled
-def carve_scratch(p, size):
-    "The parts of the scratch."
-    return Room(*carve(p, room_lengths(size)))
-
-# %% ../../nbs/library/engine/sweep.ipynb #8fe4608f
-def scratch_size(
-    size: Sizes, # of a sweep
-) -> int: # numbers
-    "How much room `sweep` needs for its rows and blocks."
-    return sum(room_lengths(size))
 
 # %% ../../nbs/library/engine/sweep.ipynb #58add67e
 @compiled
@@ -351,6 +343,15 @@ def add_logs(sums, w0, w1, w2, w3, l0, l1, l2, l3):
     store(sums, LANES, load(sums, LANES) + ((w0*w0 + w1*w1) + (w2*w2 + w3*w3)))
 
 # %% ../../nbs/library/engine/sweep.ipynb #2bdf2348
+@inlined
+def add_weights(sums, t, floor, d0, d1, d2, d3):
+    "Add the weights of four candidates for each lane; the weights, and their logarithms."
+    l0, l1, l2, l3 = max(t - d0, floor), max(t - d1, floor), max(t - d2, floor), max(t - d3, floor)
+    w0, w1, w2, w3 = exp2(l0), exp2(l1), exp2(l2), exp2(l3)
+    store(sums, 0, load(sums, 0) + ((w0 + w1) + (w2 + w3)))
+    return (w0, w1, w2, w3), (l0, l1, l2, l3)
+
+# %% ../../nbs/library/engine/sweep.ipynb #3dedf886
 @compiled
 def accumulate(d2, row, n, centre, step, C, state, limits, stats):
     """Every pixel of a row takes its four candidates for each lane in. Weights end at 2^least,
@@ -362,10 +363,7 @@ def accumulate(d2, row, n, centre, step, C, state, limits, stats):
         # a difference: top + cutoff could be rounded to top
         if not any_below(min(min(d0, d1), min(d2_, d3)) - t, far): continue
         s, p = offset(state.sums, u*(C + 3)*LANES), offset(centre, u*C*LANES)
-        l0, l1 = max(t - d0, floor), max(t - d1, floor)
-        l2, l3 = max(t - d2_, floor), max(t - d3, floor)
-        w0, w1, w2, w3 = exp2(l0), exp2(l1), exp2(l2), exp2(l3)
-        store(s, 0, load(s, 0) + ((w0 + w1) + (w2 + w3)))
+        (w0, w1, w2, w3), logs = add_weights(s, t, floor, d0, d1, d2_, d3)
         # written out for three channels: a loop of three turns costs more than its body
         if C == 3:
             add_centres(offset(s, LANES), p, step, w0, w1, w2, w3)
@@ -374,7 +372,7 @@ def accumulate(d2, row, n, centre, step, C, state, limits, stats):
         else:
             for c in range(C):
                 add_centres(offset(s, (c + 1)*LANES), offset(p, c*LANES), step, w0, w1, w2, w3)
-        if stats: add_logs(offset(s, (C + 1)*LANES), w0, w1, w2, w3, l0, l1, l2, l3)
+        if stats: add_logs(offset(s, (C + 1)*LANES), w0, w1, w2, w3, *logs)
 
 # %% ../../nbs/library/engine/sweep.ipynb #855e63cd
 # candidates for a lane after which sums go into float64 totals: more equal terms would drift
@@ -498,7 +496,7 @@ def sweep(x, images, layout, factor, size, limits, state, scratch, stats):
     sums [H,W,C+3,LANES], totals [H,W,C+3] float64, and best [H,W]; scratch is full of zeros. All
     flat; x, factor, limits, top, sums and scratch of one precision."""
     k, C, W, (_, row) = size.k, size.C, size.W, row_lengths(size)
-    room, query = carve_scratch(pointer(scratch), size), pointer(x)
+    room, query = carve(pointer(scratch), room_lengths(size)), pointer(x)
     shifts, x_rows, d_rows, numbers = layout.shifts, layout.x_rows, layout.d_rows, len(state.totals)
     kept = State(pointer(state.top), pointer(state.sums), pointer(state.totals),
                  pointer(state.best))
