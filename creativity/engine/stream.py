@@ -345,7 +345,8 @@ def sizes_of(
     C: int, # channels
 ) -> Sizes:
     "The sizes of a sweep."
-    return Sizes(plan.k, C, *plan.shape, len(plan.x_cols), len(plan.d_cols), len(plan.shifts) == 1)
+    (H, W), alone = plan.shape, len(plan.shifts) == 1
+    return Sizes(plan.k, C, H, W, len(plan.x_cols), len(plan.d_cols), alone)
 
 def sweep_bytes(
     plan: Plan, # which windows are compared
