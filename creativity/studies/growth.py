@@ -14,14 +14,10 @@ import torch
 from tqdm import tqdm
 
 from ..data.disk import Dictionary, open_dictionary
-from ..data.find import load
-from ..diffusion import add_noise, sample, seed_noise
+from ..diffusion import add_noise, seed_noise
 from ..machines.whole import ISMachine
-from ..machines.widths import published_scales
-from ..machines.windows import BBELSMachine, LSMachine
-from ..metrics import scores
+from ..machines.windows import LSMachine
 from .command import Meter
-from .speed import TextbookMachine
 
 # %% ../../nbs/studies/growth.ipynb #9f488f94
 def cost_of_size(
@@ -45,39 +41,11 @@ def cost_of_size(
                 peak_MiB=max(peak))
 
 # %% ../../nbs/studies/growth.ipynb #123628fa
-def whole_flow(
-    data: str, # a named set of images
-    size: int, # pixels of a side
-    images: int, # in the dictionary
-    few: int, # of them for the textbook's way, whose time is in proportion to them
-) -> dict: # ready for JSON: processor time of a sample, and r between both ways
-    "A sample of 20 steps by bbELS, with windows that grow with the images, and by the textbook."
-    x = load(data, n=images, size=size, resize='bilinear').x
-    scales = [2*(k*size//64) + 1 for k in published_scales('cifar10-resnet')]
-    ways = dict(bbELS=BBELSMachine(x, scales=scales), few=BBELSMachine(x[:few], scales=scales),
-                textbook=TextbookMachine(x[:few], scales=scales))
-    for m in ways.values(): m.denoise(x[:1], .5, k=scales[0]) # the first call of each is longer
-    rows, made = [], {}
-    for name, m in ways.items():
-        begun = time.process_time()
-        made[name] = sample(m, [0], len(scales), progress=False)
-        seconds, n = time.process_time() - begun, len(m.images)
-        pairs = n*sum(m.plan(k).pairs for k in scales)
-        rows.append(dict(way=name, images=n, pairs=pairs, cpu_seconds=round(seconds, 2)))
-    r = scores(made['few'][0], made['textbook'][0])['r']
-    return dict(threads=torch.get_num_threads(), shape=list(x.shape[1:]), scales=scales, rows=rows,
-                r=round(r, 5))
-
-# %% ../../nbs/studies/growth.ipynb #6f0e662c
 def run_study(
-    data: str, # to be read piece by piece, as `creativity dictionary` writes it; or a set's name
+    data: str, # to be read piece by piece, as `creativity dictionary` writes it
     parts: int = 5, # how many sizes, each twice the one before
-    size: int = 0, # pixels: a whole flow of bbELS on a set's images, enlarged to that side, instead
-    images: int = 100, # of the set
-    few: int = 4, # of them for the textbook's way beside it
 ) -> dict: # ready for JSON
     "Measure one posterior mean of LS (k = 3) and IS against the size of the dictionary."
-    if size: return whole_flow(data, size, images, few)
     d = open_dictionary(data)
     sizes = [len(d)//2**i for i in range(parts - 1, -1, -1)]
     for kind in (LSMachine, ISMachine): cost_of_size(d, kind, 3, min(sizes[0], 2000)) # warm up
