@@ -11,7 +11,8 @@ from creativity.engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, 
 from creativity.engine.stream import sums_shared
 from creativity.engine.sums import SoftmaxSums, sums_torch
 from creativity.engine.sweep import sweep
-from creativity.machines.windows import BBELSMachine
+from creativity.machines.whole import ISMachine
+from creativity.machines.windows import BBELSMachine, LSMachine
 
 RULES = {'bbELS': (bbels_rule, False, False), 'ELS': (els_rule, True, True), 'ELS, unwrapped': (els_inside_rule, True, False)}
 compiled = pytest.mark.skipif(sweep is None, reason='needs numba')
@@ -101,3 +102,19 @@ def test_machine_with_margins():
     at = images[b.image[0, 6, 6], 0, b.place[0, 0, 6, 6] - 1:b.place[0, 0, 6, 6] + 2, b.place[0, 1, 6, 6] - 1:b.place[0, 1, 6, 6] + 2]
     assert at.shape == (3, 3)
     assert (at == .5).all()
+
+
+@compiled
+@pytest.mark.parametrize('kind', [LSMachine, ISMachine])
+def test_a_small_dictionary_starts_no_thread(kind, monkeypatch):
+    "To start one takes longer than the work."
+    def refuse(*_): raise AssertionError('a thread')
+    data = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))*2 - 1
+    m, x, k = kind(data), data[:1]*.5, {} if kind is ISMachine else {'k': 3}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = m.denoise(x, .5, **k)
+        monkeypatch.setattr(engine.ThreadPoolExecutor, 'submit', refuse)
+        assert torch.equal(m.denoise(x, .5, **k), expected)
+    finally: torch.set_num_threads(threads)

@@ -385,11 +385,13 @@ def stream_compiled(
     images, totals = images.contiguous(), []
     parts = split_work(images, plan, torch.get_num_threads())
     with ThreadPoolExecutor(len(parts)) as pool:
+        # to start a thread takes longer than a small dictionary
+        each = pool.map if len(parts) > 1 else map
         for q, signal, noise in zip(x, a, sigma, strict=True):
             C, H, W = q.shape
             run = partial(sums_shared, q, images, plan=plan, a=signal, sigma=noise, stats=stats)
             total = SoftmaxSums.empty(C, H, W)
-            for found in pool.map(run, parts): total.merge_(found)
+            for found in each(run, parts): total.merge_(found)
             totals.append(total)
     return totals
 
@@ -418,7 +420,7 @@ def stream_whole(
         total = SoftmaxSums.empty(C, 1, 1, x.device)
         total.num = total.num.expand(C, H, W).clone()
         with ThreadPoolExecutor(threads) as pool:
-            for p in (pool.map if fast else map)(one, parts): total.merge_(p)
+            for p in (pool.map if fast and len(parts) > 1 else map)(one, parts): total.merge_(p)
         return total
     return [whole(*query) for query in zip(x, a, sigma, strict=True)]
 
