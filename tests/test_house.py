@@ -15,6 +15,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from fastcore.docments import docments
 from nbdev.doclinks import NbdevLookup
@@ -481,29 +482,24 @@ def test_wheel_works_alone(wheel, tmp_path):
     assert list(cwd.iterdir()) == []
 
 
-HELP = '''
-import inspect, creativity as c
-for name in c.__all__:
-    thing = getattr(c, name)
-    if not callable(thing) or thing in (c.CreativityError, c.Denoiser, c.Schedule): continue
-    said = inspect.getdoc(thing)
-    for p in inspect.signature(thing).parameters.values():
-        if p.kind is not p.VAR_KEYWORD: assert f'    {p.name}: ' in said, (name, p.name)
 def fields_are_said(record):
     said = inspect.getdoc(type(record))
     for name in type(record).__dataclass_fields__: assert f'    {name}: ' in said, (type(record), name)
     assert said.count('Fields:') == 1
-import torch
-m = c.LSMachine(torch.rand(3, 1, 4, 4)*2 - 1, scales=3)
-x = torch.zeros(1, 1, 4, 4)
-for record in (m.sources(x, .5), m.belief(x, .5), c.explain(x[0], m), c.compare(m, {'m': m}, 1, steps=1, network_steps=1),
-               c.flow_sources(m, 0, 2)): fields_are_said(record)
-assert not {'import_module', 'TYPE_CHECKING'} & set(dir(c))
-'''
 
 
 def test_help_says_what_each_parameter_is():
-    subprocess.run([sys.executable, '-c', HELP], check=True, cwd=ROOT)
+    c = creativity
+    for name in c.__all__:
+        thing = getattr(c, name)
+        if not callable(thing) or thing in (c.CreativityError, c.Denoiser, c.Schedule): continue
+        said = inspect.getdoc(thing)
+        for p in inspect.signature(thing).parameters.values():
+            if p.kind is not p.VAR_KEYWORD: assert f'    {p.name}: ' in said, (name, p.name)
+    m, x = c.LSMachine(torch.rand(3, 1, 4, 4)*2 - 1, scales=3), torch.zeros(1, 1, 4, 4)
+    for record in (m.sources(x, .5), m.belief(x, .5), c.explain(x[0], m), c.compare(m, {'m': m}, 1, steps=1, network_steps=1),
+                   c.flow_sources(m, 0, 2)): fields_are_said(record)
+    assert not {'import_module', 'TYPE_CHECKING'} & set(dir(c))
 
 
 # What holds tensors is compared by identity
