@@ -342,6 +342,48 @@ def test_worse_than_the_mean_and_out_of_range():
     assert math.isfinite(loud(from_noise(lambda x, t, label: 500*x, S), '', data).error[0])
 
 
+NET = as_kind(noise_from_x0)
+
+
+def on(schedule):
+    "The best linear denoiser's noise along another schedule."
+    def f(x, t, label=None):
+        a, sigma = levels(schedule, x, t.double().clamp(0, 1))
+        return noise_from_x0(x, wiener(x, a, sigma), a, sigma)
+    return f
+
+
+@pytest.mark.parametrize(('f', 'data', 'says'), [
+    (lambda *args: -NET(*args), D, r'predicts noise with the other sign \(from_noise of −f\)'),
+    (lambda x, t, label: on(LinearSchedule())(x, t/999), D, 'wants whole steps'),
+    (NET, Images(255*(D.x + 1)/2, range=None), r'lie in −1 … 1, those given lie in .* … 255'),
+    (lambda x, t, label: .3 + 0*x, D, 'are the same whatever it sees'), (lambda x, t, label: 3*x, D, 'are what it was given'),
+    (lambda x, t, label: 0*x, D, 'are all zeros'), (lambda x, t, label: NET(x, t) + .3, D, 'leave the range')])
+def test_a_fault_is_named_by_its_cause(f, data, says): loud(from_noise(f, S), says, data)
+
+
+def test_images_and_answers_in_another_scale():
+    loud(from_x0(lambda x, t, label: 3*wiener(x, *levels(S, x, t)), S), 'its beliefs are .* times as large')
+
+
+def test_a_sound_model_is_not_explained_otherwise():
+    "The nulls of the causes: a right model that leaves the range is only said to leave it, and a weak one is no other."
+    from creativity.networks import wrap as room
+    for schedule in (S, LinearSchedule()):
+        assert quiet(from_noise(on(schedule), schedule)).ok
+        m = from_noise(on(schedule), schedule)
+        noise = seed_noise(range(16), (1, 12, 12))
+        times = schedule.time(torch.tensor([.3, 1.5]).double()).tolist()
+        noised = [add_noise(D.x[:16], noise, t, schedule) for t in times]
+        fits = room._fits(m, D.x[:16], noise, noised, None, times, True)
+        assert room._wrong_terms(m, fits, True) is None
+        assert len(fits) > 60
+        m = from_noise(on(EDMSchedule() if schedule == S else S), schedule)
+        wrong = room._wrong_terms(m, room._fits(m, D.x[:16], noise, noised, None, times, True), True)
+        assert ('CosineSchedule()' in (wrong or '')) == (schedule != S)
+    assert room._knows_nothing(m, noised[0], times[0], None) is None
+
+
 def test_labels_of_the_images_are_used_and_machines_are_looked_at_too():
     from creativity.machines.whole import ISMachine
     got = []
