@@ -458,11 +458,11 @@ def test_the_warning_of_a_look_is_kept(tmp_path):
     right = from_x0(lambda x, t, label: BBELSMachine(X, scales=7).denoise(x, t), S, shape=(1, 8, 8))
     wrong = from_x0(lambda x, t, label: right.noise(x, t), S, shape=(1, 8, 8))
     m, kw = BBELSMachine(X, scales=3), dict(seeds=2, steps=2, progress=False)
-    with pytest.warns(UserWarning, match='another wrapper'):
+    with pytest.warns(UserWarning, match='predicts noise'):
         c = compare(wrong, {'bbELS': m}, **kw, network_steps=2)
-    assert 'another wrapper' in c.facts['warning']
-    with pytest.warns(UserWarning, match='wrapper'): assert 'warning' in calibration(wrong, m, (3,), **kw).facts
-    with pytest.warns(UserWarning, match='wrapper'): assert 'warning' in compare(wrong, {'bbELS': m}, images=X[:2], **ONE).facts
+    assert 'predicts noise' in c.facts['warning']
+    with pytest.warns(UserWarning, match='predicts noise'): assert 'warning' in calibration(wrong, m, (3,), **kw).facts
+    with pytest.warns(UserWarning, match='predicts noise'): assert 'warning' in compare(wrong, {'bbELS': m}, images=X[:2], **ONE).facts
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert 'warning' not in compare(right, {'bbELS': m}, **kw, network_steps=2).facts

@@ -259,7 +259,7 @@ class SampleJob:
     def kind(self) -> 'type[Machine]':
         "The machine's class."
         from creativity.machines.named import machine_named
-        return machine_named(self.machine or 'bbels')
+        return machine_named('bbels' if self.machine is None else self.machine)
 
     @property
     def source(self) -> str:

@@ -158,6 +158,9 @@ SHARED = dict(
 LEAST = dict(seeds=1, seed=0, steps=1, network_steps=1, n=1, images=1, limb_seeds=1, versions=1,
              retries=0, repeats=1, fields=0, ranks=1, shards=1, stop=1, minutes=1e-3, batch=1,
              index=0, null=0, parts=1, timeout=1e-3, port=0)
+# of one machine, of its ports, and of what numbers are kept as
+MOST = dict(ranks=256, shards=256, port=65535)
+_LARGEST = 2**63 - 1
 
 # %% ../../nbs/library/app/terminal.ipynb #f1add59f
 def option_help(
@@ -171,11 +174,13 @@ def option_help(
 def check_least(
     **values, # name of an option -> its value
 ) -> None:
-    "Refuse numbers that are too small, by the names that they have on the command line."
+    "Refuse numbers that are too small or too large, by their names on the command line."
     for name, value in values.items():
-        if value is None or name not in LEAST or value >= LEAST[name]: continue
-        flag = f'--{name.replace("_", "-")}'
-        raise CreativityError(f'{flag} must be at least {LEAST[name]}, got {value}')
+        if value is None or name not in LEAST: continue
+        flag, most = f'--{name.replace("_", "-")}', MOST.get(name, _LARGEST)
+        if not value >= LEAST[name]:
+            raise CreativityError(f'{flag} must be at least {LEAST[name]}, got {value}')
+        if value > most: raise CreativityError(f'{flag} must be at most {most}, got {value}')
 
 # %% ../../nbs/library/app/terminal.ipynb #b0fc3d56
 def callback_of(
