@@ -102,6 +102,16 @@ def test_images_of_every_kind_are_named_alike(run, tmp_path):
     with np.load('s/samples.npz') as z: assert z['images'].shape == (1, 1, 16, 16)
 
 
+@pytest.mark.parametrize(('line', 'says'), [
+    ('sample --seeds 99999999999999999999', '--seeds must be at most'), ('sample --steps 99999999999999999999', '--steps must be at most'),
+    ('sample --ranks 1000000000000', '--ranks must be at most 256'), ('sample --n 99999999999999999999', '--n must be at most'),
+    ('calibrate --seeds 99999999999999999999', '--seeds must be at most'), ('audit --seeds 99999999999999999999', '--seeds must be at most'),
+    ('explore --port 65536', '--port must be at most 65535'), ('train --minutes nan', '--minutes must be at least'),
+    ("sample --machine ''", 'choose is, es, ls, els, bbels'), ("calibrate --data ''", '--data is empty'),
+    ("compare --data ''", '--data is empty'), ("audit --data ''", '--data is empty')])
+def test_numbers_beyond_any_machine_and_empty_names_are_refused(refused, line, says): refused(line, says)
+
+
 # Stored commands
 
 def test_every_stored_command_parses():

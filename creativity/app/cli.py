@@ -655,14 +655,14 @@ def machine_images(
     skip: bool = False, # as for `--skip-unreadable`
 ) -> 'Images|Dictionary': # of the network's size, with labels if the network has classes
     "The images of machines that are compared with a network; one line if they are not there."
-    name = data or getattr(net, 'card', {}).get('data', {}).get('name')
-    if not name:
+    name = getattr(net, 'card', {}).get('data', {}).get('name') if data is None else data
+    if name is None:
         raise CreativityError('the network does not say which images it was trained on: '
                               'give --data')
     if size is None and net.shape: size = 'x'.join(map(str, net.shape[1:]))
     try: d = read_images(name, size, None, n, full, range, skip)
     except (FileNotFoundError, CreativityError) as e:
-        if data: raise
+        if data is not None: raise
         advice = f'the network was trained on {name}: say with --data where they are'
         raise type(e)(f'{e}; {advice}') from None
     if net.num_classes and d.y is None:

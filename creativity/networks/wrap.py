@@ -566,7 +566,7 @@ _WRAPPERS = {'noise': 'from_noise', 'x0': 'from_x0', 'v': 'from_v', 'score': 'fr
 
 def _wrong_terms(net, fits, bad):
     "What a `Model` seems to predict instead of what it was said to, or None; sooner if `bad`."
-    said = fits['', net.predicts]
+    said = fits.get(('', net.predicts), math.inf)
     # what is far-fetched must fit well, and better than what is near at hand, which stands first
     found = {(told, kind): share for (told, kind), share in fits.items()
              if share < (.25 if 'another' in told or kind.startswith('−') else .5)}
