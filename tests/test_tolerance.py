@@ -62,6 +62,30 @@ def test_same_input_same_answer():
     assert torch.equal(one.pairs, two.pairs)
 
 
+@pytest.mark.parametrize('k', [5, 7])
+@pytest.mark.parametrize('name', list(MACHINES))
+def test_float64_images_keep_their_bound(name, k):
+    "Two constant images half-way between which the query lies: rounding to float32 moves all pixels alike, and the mean by more than .0005."
+    make, options, truth = MACHINES[name]
+    x0 = torch.tensor([.7 + 2.6e-8, -.7 + 2.6e-8], dtype=torch.float64)[:, None, None, None].expand(2, 3, 9, 9).contiguous()
+    m, x = make(x0, **options), torch.zeros(3, 9, 9, dtype=torch.float64)
+    a, sigma = float(m.schedule.a(.01)), float(m.schedule.sigma(.01))
+    b, exact = Bounded(m, 1e-4).bounds(x[None], .01, k=k), truth(x, x0, a, sigma, k)
+    assert (truth(x, x0.float().double(), a, sigma, k) - exact).abs().max() > 5e-4
+    assert ((b.mean[0] - exact).abs().amax(0) <= b.bound[0] + 1e-8).all()
+
+
+@pytest.mark.parametrize(('size', 'k'), [((1, 9), 5), ((2, 7), 7), ((5, 9), 17)])
+def test_windows_that_go_round_more_than_once(size, k):
+    g = torch.Generator().manual_seed(0)
+    x0, noise = torch.rand(4, 1, *size, generator=g)*2 - 1, torch.randn(1, *size, generator=g)
+    m = ELSMachine(x0)
+    a, sigma = float(m.schedule.a(.5)), float(m.schedule.sigma(.5))
+    x = a*x0[0] + sigma*noise
+    b = Bounded(m, .01, widest=k).bounds(x[None], .5, k=k)
+    assert ((b.mean[0] - els_mean(x.double(), x0.double(), a, sigma, k)).abs().amax(0) <= b.bound[0] + 1e-4).all()
+
+
 def test_classes_batches_and_flows():
     d = load('fashion_mnist', n=40)
     m = BBELSMachine(d.x, d.y, scales=3)

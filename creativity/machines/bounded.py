@@ -53,7 +53,7 @@ def kmeans(
 @dataclass
 class Groups:
     "A dictionary of windows: distinct ones with their multiplicity, in groups of similar ones."
-    flat: Tensor # float32, all training images one after the other
+    flat: Tensor # all training images one after the other, float32 or float64 as they are
     offset: Tensor # [D] int64 where the numbers of a window lie, counted from its first
     at: Tensor # [M] int64 where each distinct window begins, group after group
     count: Tensor # [M] float64 how often it occurs
@@ -76,7 +76,9 @@ def corners(
     wrapped: bool, # also windows that wrap?
 ) -> tuple: # flat [·], offset [D], at [all windows]
     "Where the windows of the training images begin in memory."
-    if wrapped: images = F.pad(images, (k//2,)*4, mode='circular')
+    if wrapped: # a window may go round more than once
+        rows, cols = (torch.arange(-(k//2), n + k//2) % n for n in images.shape[2:])
+        images = images[:, :, rows[:, None], cols]
     H, W = images.shape[2:]
     place = torch.arange(images.numel()).reshape(images.shape)
     offset, at = place[0, :, :k, :k], place[:, 0, :H - k + 1, :W - k + 1]
@@ -104,7 +106,7 @@ def describe(
 
 # %% ../../nbs/library/machines/bounded.ipynb #e7f981f3
 def grouped(
-    images: Tensor, # [N,C,H,W] float32 training images
+    images: Tensor, # [N,C,H,W] training images, float32 or float64
     k: int, # window width
     wrapped: bool = False, # also windows that wrap?
     leaf: int = 64, # windows in a group, about
@@ -311,7 +313,8 @@ class Bounded(Denoiser):
 
     def make_groups(self, label, k):
         "The windows of a class, or of all images."
-        images = self.machine.store.images(label).float()
+        images = self.machine.store.images(label)
+        if images.dtype != torch.float64: images = images.float()
         return grouped(images, k, getattr(self.machine, 'wrapped', False), self.leaf)
 
     def frame(self, x, label, k, a, sigma):

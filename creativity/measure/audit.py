@@ -140,7 +140,10 @@ def curves(
     "Values against the noise level, noise on the left."
     fig, ax = plt.subplots(figsize=(_wide, 3.3), layout='constrained')
     for name, v in lines.items():
-        ax.plot(times, v, 'o-', ms=3.5, lw=1.4, color=_colors.get(name, ink(name)), label=name)
+        # what lies on the network's line, and ELS on that of bbELS, leaves both to be seen
+        wide, style = (2 if name == 'network' else 1), 'o--' if name == 'ELS' else 'o-'
+        ax.plot(times, v, style, ms=3.5*wide, lw=1.4*wide**1.5, label=name,
+                color=_colors.get(name, ink(name)), mfc='white' if name == 'ELS' else None)
     ax.set(xlabel='time t (1: noise, 0: image)', ylabel=ylabel, xlim=(1.03, 0), **axes)
     ax.grid(alpha=.3)
     if len(lines) > 1: fig.legend(loc='outside lower center', ncols=3, fontsize=8, frameon=False)

@@ -101,6 +101,8 @@ td, th { padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #eee; overflow-wrap: normal; min-width: 3.5rem }
 th { border-bottom: 1px solid #999 } caption, figcaption { text-align: left; color: #555;
   font-size: .88rem; caption-side: top }
+@media (max-width: 30rem) { table { font-size: .8rem } td, th { padding-right: .4rem;
+  min-width: 2.3rem } td:first-child { min-width: 4.4rem } }
 figure { margin: 1rem 0 } img { max-width: 100%; height: auto; width: 30rem }
 '''
 
