@@ -73,8 +73,9 @@ def test_a_change_of_skill_is_paired_by_seed():
     assert high - low < T.skill_at(rows[0], 'bbELS')[2] - T.skill_at(rows[0], 'bbELS')[1]
 
 
-def test_the_stored_result_is_sound():
-    r = stored('training-lengths')
+@pytest.mark.parametrize('name', ['lengths', 'attention'])
+def test_a_stored_result_is_sound(name):
+    r = stored(f'training-{name}')
     steps = [row['steps'] for row in r['rows']]
     assert steps == sorted(set(steps))
     assert len(r['seeds']) >= 12

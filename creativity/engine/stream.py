@@ -45,6 +45,15 @@ from creativity.engine.sweep import (
 )
 from ..errors import CreativityError, warn
 
+# %% ../../nbs/library/engine/stream.ipynb #8cd0d5d3
+def sizes_of(
+    plan: Plan, # which windows are compared
+    C: int, # channels
+) -> Sizes:
+    "The sizes of a sweep."
+    (H, W), alone = plan.shape, len(plan.shifts) == 1
+    return Sizes(plan.k, C, H, W, len(plan.x_cols), len(plan.d_cols), alone)
+
 # %% ../../nbs/library/engine/stream.ipynb #10245122
 class Loop:
     "One query and some of the images, laid out for the compiled loops."
@@ -340,14 +349,6 @@ def stream_flash(
     return totals
 
 # %% ../../nbs/library/engine/stream.ipynb #02b203b6
-def sizes_of(
-    plan: Plan, # which windows are compared
-    C: int, # channels
-) -> Sizes:
-    "The sizes of a sweep."
-    (H, W), alone = plan.shape, len(plan.shifts) == 1
-    return Sizes(plan.k, C, H, W, len(plan.x_cols), len(plan.d_cols), alone)
-
 def sweep_bytes(
     plan: Plan, # which windows are compared
     C: int, # channels

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 from ..data.find import load
 from ..data.images import Images
+from ..data.sets import SETS
 from creativity.diffusion import (
     Denoiser,
     EDMSchedule,
@@ -212,7 +213,7 @@ def denoisers_of(
     return [[n for n in map(named, group) if n] for group in groups]
 
 # %% ../../nbs/studies/referee.ipynb #8200ace6
-FEW = dict(cifar10=50, fashion_mnist=80, mnist=120) # of a class; of all classes without labels
+FEW = dict(cifar10=50, fashion_mnist=80, mnist=120, faces=100) # of a class, or of all without
 _MANY = 1000 # of a class, and five times as many without labels
 _OTHERS = dict(fashion_mnist='mnist', mnist='fashion_mnist', cifar10='fashion_mnist')
 
@@ -256,7 +257,7 @@ class Judged:
     @cached_property
     def test(self) -> Images:
         "Held-out images, for the protocol of one step."
-        found = load(self.data, 'test')
+        found = load(self.data, 'test', full=self.data not in SETS)
         return Images(found.x, found.y, found.name)
 
     @property
