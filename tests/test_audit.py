@@ -12,6 +12,7 @@ from creativity.data.images import Images
 from creativity.errors import CreativityError
 from creativity.measure import audit as room
 from creativity.measure.audit import audit
+from creativity.runs import open_run
 
 FEW = room.Effort(images=24, times=(.3, .7), queries=3, fields=2, placed=2, calibrated=1, seeds=2, steps=3, network_steps=4,
                   sample_steps=6, controls=60, part_images=24, part_controls=3, rivals=(room.LSMachine, room.ISMachine))
@@ -75,6 +76,27 @@ def test_a_broken_network_is_called_broken_and_the_cause_is_named(cause, tmp_pat
     assert a['look'].verdict.startswith('broken')
     assert cause in a['look'].verdict
     assert a.save(tmp_path)[0].exists()
+
+
+def looked(f):
+    net = c.from_x0(f, NET.schedule, shape=NET.shape)
+    return room.look(room.Subject(net, DATA, TEST, FEW, 2, .01, None, open_run(None, {}, {}), False))
+
+
+def test_samples_far_out_of_range_are_said_beside_the_verdict():
+    sound, far, wild = (looked(lambda x, t, label, by=by: by*NET.denoise(x, t)).text for by in (1, 1.5, -1e5))
+    assert 'far beyond' not in sound[0]
+    assert 'That is far beyond' in far[0]
+    assert 'grow without bound' in wild[0]
+
+
+def test_lines_in_one_place_can_be_told_apart(monkeypatch):
+    "Names of all machines at the same values: no two look the same, and the network's line is seen under another."
+    monkeypatch.setattr(room, 'figure_png', lambda fig, **how: fig)
+    fig = room.curves([.3, .7], {name: [0, 0] for name in ('network', 'bbELS', 'ELS', 'LS', 'IS', 'PSPC', 'local Wiener', 'Wiener', 'PCA')}, 'skill')
+    lines = fig.axes[0].lines
+    assert len({(v.get_color(), v.get_linestyle()) for v in lines}) == len(lines) == 9
+    assert lines[0].get_linewidth() > max(v.get_linewidth() for v in lines[1:]) + .5
 
 
 def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path):

@@ -107,7 +107,12 @@ def test_images_of_every_kind_are_named_alike(run, tmp_path):
     ('sample --ranks 1000000000000', '--ranks must be at most 256'), ('sample --n 99999999999999999999', '--n must be at most'),
     ('calibrate --seeds 99999999999999999999', '--seeds must be at most'), ('audit --seeds 99999999999999999999', '--seeds must be at most'),
     ('explore --port 65536', '--port must be at most 65535'), ('train --minutes nan', '--minutes must be at least'),
-    ("sample --machine ''", 'choose is, es, ls, els, bbels'), ("calibrate --data ''", '--data is empty'),
+    ('study sampling --few -1', '--few must be at least 1'), ('study sampling --sizes 50,many', '--sizes must be numbers of images'),
+    ('study sampling --first -1', '--first must be at least 0'), ('study sampling --few 1000000000', 'cannot be taken'),
+    ('audit --scales -1', 'a window width k must be odd'), ('audit --scales 3,65', 'from 1 to 63'),
+    ("sample --machine ''", '--machine is empty'), ("compare --scales ''", '--scales is empty'), ("compare --out ''", '--out is empty'),
+    ("compare --network=", '--network is empty'), ("dictionary fashion_mnist --background ''", '--background is empty'), ("data ''", 'an argument is empty'),
+    ("study onestep --out ''", '--out is empty'), ("calibrate --data ''", '--data is empty'),
     ("compare --data ''", '--data is empty'), ("audit --data ''", '--data is empty')])
 def test_numbers_beyond_any_machine_and_empty_names_are_refused(refused, line, says): refused(line, says)
 

@@ -101,6 +101,15 @@ class _CtrlC:
         self.pressed = True
         raise KeyboardInterrupt
 
+def check_filled(
+    words: list[str], # of a command line
+) -> None:
+    "Refuse an empty value, left by an unset variable: it would pass for none, or for this folder."
+    for before, word in zip(['', *words], words, strict=False):
+        if word and not (word.startswith('--') and word.endswith('=')): continue
+        name = word.rstrip('=') or (before if before.startswith('-') else 'an argument')
+        raise CreativityError(f'{name} is empty: give it a value, or leave it out')
+
 class Program(TyperGroup):
     "A group of commands: an error is one line and exit code 2, Ctrl-C is exit code 130."
     def main(self, args=None, prog_name=None, standalone_mode=True, **kwargs):
@@ -112,6 +121,7 @@ class Program(TyperGroup):
             with warnings.catch_warnings(), ctrl_c:
                 warnings.showwarning = show_warning
                 name = prog_name or 'creativity'
+                check_filled(words)
                 code = super().main(words, name, standalone_mode=False, **kwargs)
         except (KeyboardInterrupt, typer.Abort): code = 130
         except Exception as e:
@@ -157,7 +167,7 @@ SHARED = dict(
 
 LEAST = dict(seeds=1, seed=0, steps=1, network_steps=1, n=1, images=1, limb_seeds=1, versions=1,
              retries=0, repeats=1, fields=0, ranks=1, shards=1, stop=1, minutes=1e-3, batch=1,
-             index=0, null=0, parts=1, timeout=1e-3, port=0)
+             index=0, null=0, first=0, few=1, parts=1, timeout=1e-3, port=0)
 # of one machine, of its ports, and of what numbers are kept as
 MOST = dict(ranks=256, shards=256, port=65535)
 _LARGEST = 2**63 - 1

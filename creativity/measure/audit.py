@@ -34,7 +34,7 @@ from creativity.machines.rivals import (
     PSPCMachine,
 )
 from ..machines.whole import ISMachine
-from ..machines.widths import Scales, check_scales, scale_at
+from ..machines.widths import Scales, check_scales, check_width, scale_at
 from ..machines.windows import BBELSMachine, ELSMachine, LSMachine, Machine, as_store
 from .calibrate import calibration
 from .compare import Comparison, compare
@@ -141,8 +141,8 @@ def curves(
     fig, ax = plt.subplots(figsize=(_wide, 3.3), layout='constrained')
     for name, v in lines.items():
         # what lies on the network's line, and ELS on that of bbELS, leaves both to be seen
-        wide, style = (2 if name == 'network' else 1), 'o--' if name == 'ELS' else 'o-'
-        ax.plot(times, v, style, ms=3.5*wide, lw=1.4*wide**1.5, label=name,
+        wide, style = (1.7 if name == 'network' else 1), 'o--' if name == 'ELS' else 'o-'
+        ax.plot(times, v, style, ms=3.5*wide, lw=1.4*wide, label=name,
                 color=_colors.get(name, ink(name)), mfc='white' if name == 'ELS' else None)
     ax.set(xlabel='time t (1: noise, 0: image)', ylabel=ylabel, xlim=(1.03, 0), **axes)
     ax.grid(alpha=.3)
@@ -199,10 +199,15 @@ def look(s: Subject) -> Section:
     else:
         verdict = f'{"something is wrong" if sound else "broken"}: {seen.cause}'
         status = 'careful' if sound else 'bad'
+    low, high = some.x.min().item(), some.x.max().item()
+    beyond = max(low - seen.low, seen.high - high) > .2*(high - low)
+    # the look stops there
+    where = ('grow without bound' if max(-seen.low, seen.high) >= 1e9
+             else f'lie in {seen.low:.2g} … {seen.high:.2g}')
     return replace(
         new, verdict=verdict, status=status, tables=_look_table(seen, known),
-        text=[f'Two samples in ten steps lie in {seen.low:.2g} … {seen.high:.2g}, '
-              f'images in {some.x.min():.2g} … {some.x.max():.2g}.',
+        text=[f'Two samples in ten steps {where}, images in {low:.2g} … {high:.2g}.'
+              + beyond*' That is far beyond: below it is said what its samples are like.',
               *(['Nothing else is asked of it: numbers about what is no denoiser mean nothing.']
                 if status == 'bad' else [])],
         facts=seen.to_dict() | dict(training=known.to_dict(), usable=sound or status == 'careful'))
@@ -633,6 +638,8 @@ def audit(
     _check_audit(net, images, held, samples, level)
     effort, scales = _quick if quick else Effort(), check_scales(scales)
     store = as_store(images, span=None)
+    widths = scales if isinstance(scales, list) else [scales] if isinstance(scales, int) else []
+    for k in widths: check_width(k, 2*max(store.shape[2:]) - 1)
     facts = dict(network=_who(net, store.shape[1:]), data=getattr(images, 'name', 'images'),
                  images=len(store), checksum=store.checksum(), samples=samples, quick=quick,
                  scales=scales if isinstance(scales, int|list|None) else 'a function',
@@ -671,7 +678,7 @@ def _of_samples(s, bar, usable):
     bar.set_postfix_str('samples')
     try: x = make_samples(s)
     except _FAILURES as e:
-        told = f'it makes none: {brief(e)}'
+        told = f'it makes none; on the way to an image: {brief(e)}'
         return [Section('samples', 'What are its samples like?', told, 'bad')]
     bar.update(_SHARES['samples'])
     sections = [samples_section(s, x)]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..data.find import load
 from ..diffusion import Denoiser, ddim, sample, samples
+from ..errors import CreativityError
 from ..machines.rivals import short_digest
 from ..machines.sampled import Sampled, falling
 from ..machines.widths import calibrated_scales
@@ -123,9 +124,9 @@ def run_study(
     full: bool = False, # of the full data set, which has more images of a class
 ) -> dict: # ready for JSON
     "Sampled flows against exact ones: four ways, and a tenth of ever more."
-    numbers = sorted(int(n) for n in sizes.split(','))
+    numbers = _read_sizes(sizes)
     scales = calibrated_scales(f'{data}-resnet')
-    d: Any = load(data, n=max(numbers), label=label, full=full)
+    d: Any = load(data, n=max(few, *numbers), label=label, full=full)
     net, some = load_network(f'{data}-resnet'), list(range(first, first + seeds))
     network = {s: sample(net, [s], 20, label, progress=False) for s in some}
     machines = {n: BBELSMachine(d.x[:n], scales=scales) for n in {few, *numbers}}
@@ -147,3 +148,10 @@ def run_study(
     return dict(data=data, label=label, images=max(numbers), seeds=some, ways=rows, errors=errors,
                 exact=dict(network=agreed, seconds=seconds), few=few,
                 effects=effects(machines[few], first), growth=growth)
+
+def _read_sizes(text):
+    "Whole numbers with commas between them, smallest first."
+    words = [w.strip() for w in text.split(',')]
+    if not all(w.isdecimal() and 0 < int(w) < 2**31 for w in words):
+        raise CreativityError(f'--sizes must be numbers of images, such as 50,100,200, got {text}')
+    return sorted(map(int, words))
