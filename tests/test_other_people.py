@@ -179,8 +179,8 @@ def test_range_and_unreadable_files_on_the_command_line(tmp_path, capsys):
     out = ['--out', str(tmp_path/'d')]
     with pytest.raises(SystemExit): app(['dictionary', str(tmp_path/'a.npy'), '--range', '0,1', *out])
     assert (open_dictionary(tmp_path/'d').x - DATA).abs().max() <= 1/255 + 1e-6
-    for bad in ('1', 'a,b', '0,1,2', ''):
-        assert '--range must be LO,HI' in one_line(capsys, 'sample', '--data', str(tmp_path/'a.npy'), '--range', bad, *few)
+    for bad, said in (('1', 'must be LO,HI'), ('a,b', 'must be LO,HI'), ('0,1,2', 'must be LO,HI'), ('', 'is empty')):
+        assert f'--range {said}' in one_line(capsys, 'sample', '--data', str(tmp_path/'a.npy'), '--range', bad, *few)
 
 
 def test_every_command_with_images_says_range_and_unreadable():
