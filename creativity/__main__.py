@@ -1,6 +1,7 @@
 "The program `creativity`, also as `python -m creativity` and under `torchrun -m creativity`."
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -21,6 +22,11 @@ def main() -> None:
         signal.signal(signal.SIGINT, before)
         app()
     except KeyboardInterrupt: stop_early(signal.SIGINT, None) # in the instant between the two lines
+    except SystemExit as end:
+        if end.code != 130: raise
+        # all is cleaned up; left to itself Python ends by the signal where that struck in code made from a string
+        for stream in (sys.stdout, sys.stderr): stream.flush()
+        os._exit(130)
 
 
 if __name__ == '__main__': main()

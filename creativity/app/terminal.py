@@ -181,7 +181,7 @@ def option_help(
     return ': '.join(part for part in (comment, SHARED.get(name)) if part)
 
 # %% ../../nbs/library/app/terminal.ipynb #89b79f33
-def check_least(
+def check_limits(
     **values, # name of an option -> its value
 ) -> None:
     "Refuse numbers that are too small or too large, by their names on the command line."
@@ -215,7 +215,7 @@ def callback_of(
         return Annotated[p.annotation, typer.Option(*flag, help=text)]
     def checked(**given):
         "Call the function with the values from the command line."
-        check_least(**given)
+        check_limits(**given)
         (call or f)(**given)
     typed = [p.replace(kind=p.KEYWORD_ONLY, annotation=described(p)) for p in params.values()]
     # typer reads the signature from here

@@ -47,9 +47,6 @@ def plane_lengths(size):
     return Planes(squares=squares, part=max(squares, rows), rows=rows, d2=SIDE*(n + LANES),
                   sums=(size.C + 3)*each, top=each, best=each, names=LANES, absent=LANES)
 
-
-
-
 # %% ../../nbs/library/engine/local.ipynb #3f9ce611
 def squares_of(x, p, n, factor, like):
     "Squared differences of sixteen pixels, of the query and an image, summed over channels."

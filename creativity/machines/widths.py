@@ -162,9 +162,16 @@ def read_widths(
 def check_scales(
     scales: Scales|Path|None, # as a user gave them
     schedule: Schedule|None = None, # the machine's forward process, for widths that have a name
+    check: Callable[[int], int] = int, # of each width, for those that a machine takes
 ) -> int|list[int]|Callable[[float], int]|None: # a width, a list of them, a function, or None
     "Window widths in plain Python; CreativityError if they are none."
     if scales is None or callable(scales): return scales
+    found = _plain_widths(scales, schedule)
+    return [check(k) for k in found] if isinstance(found, list) else check(found)
+
+
+def _plain_widths(scales, schedule):
+    "A width or a list of them, from what a user gave."
     if isinstance(scales, Path): return widths_along(*_named(str(scales)), schedule)
     if isinstance(scales, str): return read_widths(scales, schedule)
     if not isinstance(scales, int) and hasattr(scales, '__len__'):

@@ -470,9 +470,7 @@ class Machine(Denoiser):
     def check_scales(self, scales):
         "Window widths in plain Python, each of them checked."
         if scales is not None and not self.windowed: self._refuse_width('scales=')
-        widths = check_scales(scales, self.schedule)
-        if isinstance(widths, int): return self.check_width(widths)
-        return [self.check_width(k) for k in widths] if isinstance(widths, list) else widths
+        return check_scales(scales, self.schedule, self.check_width)
 
     def with_scales(self, scales: Scales) -> 'Machine':
         "The same machine with other window widths; the images are shared."

@@ -9,7 +9,7 @@ __all__ = ['Audit', 'audit']
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -636,10 +636,9 @@ def audit(
     samples = (16 if quick else 32) if samples is None else samples
     images, held, told = held_out_images(net, d, held_out)
     _check_audit(net, images, held, samples, level)
-    effort, scales = _quick if quick else Effort(), check_scales(scales)
-    store = as_store(images, span=None)
-    widths = scales if isinstance(scales, list) else [scales] if isinstance(scales, int) else []
-    for k in widths: check_width(k, 2*max(store.shape[2:]) - 1)
+    effort, store = _quick if quick else Effort(), as_store(images, span=None)
+    widths = partial(check_width, most=2*max(store.shape[2:]) - 1)
+    scales = check_scales(scales, net.schedule, widths)
     facts = dict(network=_who(net, store.shape[1:]), data=getattr(images, 'name', 'images'),
                  images=len(store), checksum=store.checksum(), samples=samples, quick=quick,
                  scales=scales if isinstance(scales, int|list|None) else 'a function',
