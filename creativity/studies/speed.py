@@ -266,6 +266,9 @@ def _about(
     return dict(C=images.shape[1], side=images.shape[-1], n=len(images))
 
 # %% ../../nbs/studies/speed.ipynb #d0f0285d
+FEW = 192 # images for the textbook way and the PyTorch path; with fewer in all, sides end at 64
+
+
 @dataclass
 class Bench:
     "What all measurements of one run share."
@@ -273,7 +276,7 @@ class Bench:
     max_bytes: int # memory budget of the engine
     device: str # 'cpu' or 'cuda'
     best: dict # from `ceilings`
-    few: int = 192 # images for the textbook way and the PyTorch path on a CPU
+    few: int = FEW # images for the textbook way and the PyTorch path on a CPU
 
     def ways(self, machine, images):
         "The machine's engine paths: name -> machine."
@@ -299,7 +302,8 @@ class Bench:
         for way, m in ways.items(): runs[way] = partial(m.denoise, x, t, k=k), each*len(m.images)
         # the first call of each is longer than the next
         by_book(x[0], part[:2], a, sigma, k)
-        for m in ways.values(): type(m)(m.images[:80], backend=m.backend).denoise(x, t, k=k)
+        for m in ways.values():
+            if m.backend != 'torch': type(m)(m.images[:80], backend=m.backend).denoise(x, t, k=k)
         bound = bound_ns(plan, x[0].shape, self.best)
         return compare_ways(machine, runs, self.repeats, k=k, t=t, **_about(images), bound_ns=bound)
 
@@ -326,7 +330,7 @@ class Bench:
         bound = sum(bound_ns(p, shape, self.best)*p.pairs for p in plans)/each
         return compare_ways('schedule', runs, 1, **_about(images), bound_ns=bound)
 
-    def growth(self, images, photo, sizes, k=5, t=.3, sides=(16, 32, 48, 64, 96, 128)):
+    def growth(self, images, photo, sizes, k=5, t=.3):
         "Rows for bbELS against images, side, batch and threads; each against the first."
         def run(part, x):
             "What to time, and how many pairs it is."
@@ -337,7 +341,8 @@ class Bench:
         rows = compare_ways('N', ways, 1, k=k, t=t)
         ways = {}
         # photographs of 32×32, enlarged: what a pair costs does not depend on what they show
-        for s in sides:
+        large = self.few == FEW
+        for s in (16, 32, 48, 64, 96, 128) if large else (16, 32, 48, 64):
             ways[str(s)] = run(resized(images[:self.few//12], s), noisy(resized(photo, s), t))
         rows += compare_ways('side', ways, repeats, k=k, t=t)
         ways = {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}
@@ -345,7 +350,7 @@ class Bench:
         f, pairs = run(images[:640], x)
         ways = {str(n): (with_threads(n, f), pairs) for n in threads}
         rows += compare_ways('threads', ways, repeats, k=k, t=t)
-        ways = {str(s): self.flow(resized(images[:self.few//3], s)) for s in (32, 64)}
+        ways = {str(s): self.flow(resized(images[:self.few//3], s)) for s in ((32, 64) if large else (32,))}
         return rows + compare_ways('flow', ways, 1)
 
     def flow(self, images):
@@ -407,7 +412,7 @@ def bench(
 
     At each width, along published schedules, and as the work grows."""
     budget = max_bytes or free_bytes(torch.device(device))
-    b, rows, sets = Bench(repeats, budget, device, ceilings(), min(192, n)), [], {}
+    b, rows, sets = Bench(repeats, budget, device, ceilings(), min(FEW, n)), [], {}
     for data in ('cifar10', 'fashion_mnist'):
         sets[data] = load(data, n=n).x.to(device), load(data, 'test', n=1).x.to(device)
     for data, (images, photo) in sets.items():
@@ -419,7 +424,7 @@ def bench(
         rows += b.width('IS', images, photo, None, .5)
         rows += b.schedule(enough_images(images, 5000) if full else images, scales)
     images, photo = (resized(v, 64) for v in sets['cifar10'])
-    larger = b.width('bbELS', images[:b.few//3], photo, 9, .5)
+    larger = b.width('bbELS', images[:b.few//12], photo, 9, .5)
     rows += [r | dict(machine='bbELS 64') for r in larger]
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
