@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..diffusion import Schedule, as_device, as_schedule, schedule_from_dict
 from ..files import asset, brief, write_file, write_json
@@ -113,12 +114,18 @@ def read_weights(
     return weights
 
 # %% ../../nbs/library/networks/card.ipynb #ca65e0e8
+class _NoNormals(TorchFunctionMode):
+    "New weights stay undrawn: to draw normal ones on no device, PyTorch imports its compiler."
+    def __torch_function__(self, f, types, args=(), kwargs=None):
+        if f is torch.nn.init.normal_: return kwargs['tensor']
+        return f(*args, **(kwargs or {}))
+
 def _untrained(card, path):
     "The network and the schedule that a card describes."
     kind, args = network_classes[card['network']], dict(card['args'])
     try:
         # sizes are checked before memory is taken
-        with torch.device('meta'): size = n_parameters(kind(**args))
+        with torch.device('meta'), _NoNormals(): size = n_parameters(kind(**args))
         if size > 1e9: raise CreativityError(f'a network of {size:,} parameters is none of ours')
         with torch.random.fork_rng(devices=[]): net = kind(**args)
         return net, as_schedule(schedule_from_dict(card['schedule']))
