@@ -93,7 +93,8 @@ slow: $(STAMP) ## the tests and notebook cells marked slow, which the others lea
 browser-tools: ## install Chromium (apt-get, as root) and playwright-core and KaTeX (npm) where they are missing
 	@command -v node >/dev/null && command -v npm >/dev/null || \
 	  { echo 'no browser check: node and npm are not installed' >&2; exit 1; }
-	@node tools/browser.mjs --install && touch $(TOOLS)/.installed
+	@# what is built with them is not built anew because they were looked for again
+	@node tools/browser.mjs --install && { test -e $(TOOLS)/.installed || touch $(TOOLS)/.installed; }
 
 browser:
 	@node tools/browser.mjs
