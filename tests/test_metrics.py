@@ -100,13 +100,16 @@ def test_wilson_holds_the_truth_as_often_as_it_says():
         found = [wilson(int(k), 300, level) for k in drawn]
         inside = np.mean([low <= .3 <= high for low, high in found])
         assert inside == pytest.approx(level, abs=.04)
+    assert wilson(1, 1)[1] == 1
+    assert .2 < wilson(1, 1)[0] < .21
     for k, n in ((-1, 5), (6, 5), (0, 0)):
         with pytest.raises(ValueError, match='k must'): wilson(k, n)
 
 
 def test_contingency_and_kappa():
     t = contingency('0129', [0, 1, 1, 7])
-    assert t.sum() == 4
+    assert (t.sum(), t.dtype.kind) == (4, 'i')
+    assert t.shape[0] == t.shape[1]
     assert (t[0, 0], t[2, 1], t[4, 4]) == (1, 1, 1)
     assert kappa(np.diag([2, 3])) == 1
     assert kappa(np.array([[20, 5], [10, 15]])) == pytest.approx(.4)
@@ -153,6 +156,53 @@ def test_skill_interval_holds_the_truth_as_often_as_it_says():
     assert np.mean([low <= .5 <= high for low, high in found]) == pytest.approx(.94, abs=.05)
 
 
+def resampled_skills(mse, reference, n, seed):
+    "The definition: seeds drawn with replacement, n times; the skill of each draw."
+    rng, found = np.random.default_rng(seed), []
+    for row in rng.integers(0, len(mse), (n, len(mse))):
+        error, other = (sum(float(v[i]) for i in row) for v in (mse, reference))
+        found.append(1 - error/other if other > 0 else 0.)
+    return np.array(found)
+
+
+@pytest.mark.parametrize('level', [.5, .95])
+def test_bootstraps_are_what_they_are_defined_to_be(level):
+    "Errors far below 1, some of a reference that errs nowhere, given as lists: seed, draws, level and p."
+    rng = np.random.default_rng(2)
+    reference = [0., 0., *rng.uniform(.001, .02, 4)]
+    a, b = ([v*f for v, f in zip(reference, rng.uniform(.3, 1.4, 6), strict=True)] for _ in 'ab')
+    of_a, of_b = (resampled_skills(v, reference, 300, 7) for v in (a, b))
+    ends = [(1 - level)/2, (1 + level)/2]
+    assert skill_interval(a, reference, level, 300, 7) == pytest.approx(tuple(np.quantile(of_a, ends)))
+    t = paired_test(a, b, reference, level=level, n=300, seed=7)
+    assert (t.low, t.high) == pytest.approx(tuple(np.quantile(of_a - of_b, ends)))
+    wrong = min((of_a <= of_b).sum(), (of_a >= of_b).sum())
+    assert 0 < wrong < 149
+    assert t.p == pytest.approx(2*(wrong + 1)/301)
+    assert not np.isnan(resampled_skills([0, 0], [0, 0], 9, 0)).any()
+    assert skill_interval([0, 0], [0, 0]) == (0, 0)
+
+
+def test_defaults_say_how_often_and_from_which_seed():
+    "2,000 draws from seed 0, for a test 10,000: a stored interval can be made again."
+    rng = np.random.default_rng(3)
+    reference = rng.uniform(.1, 1, 9)
+    a, b = reference*rng.uniform(.2, 1.2, 9), reference*rng.uniform(.2, 1.2, 9)
+    assert skill_interval(a, reference) == skill_interval(a, reference, .95, 2000, 0)
+    assert skill_interval(a, reference) != skill_interval(a, reference, .95, 2000, 1)
+    assert paired_test(a, b, reference) == paired_test(a, b, reference, None, .95, 10000, 0)
+    assert bootstrap_interval(a) == bootstrap_interval(a, .95, 2000, 0)
+    assert bootstrap_interval(a, n=50) == bootstrap_interval(a, n=50) != bootstrap_interval(a, n=50, seed=1)
+    table = np.array([[20, 5], [10, 15]])
+    assert kappa_interval(table) == kappa_interval(table, .95, 2000, 0)
+
+
+@pytest.mark.parametrize('short', range(4))
+def test_every_column_has_every_seed(short):
+    columns = [[1., 2.] if i != short else [1.] for i in range(4)]
+    with pytest.raises(ValueError, match='same seeds'): paired_test(*columns)
+
+
 def test_better_is_an_interval_above_zero():
     rng = np.random.default_rng(0)
     reference = rng.uniform(.1, .2, 25)
@@ -169,6 +219,18 @@ def test_better_is_an_interval_above_zero():
     assert paired_test(a, a, reference).p == 1
     twice = paired_test(a, b, reference, 2*reference)
     assert twice.difference == pytest.approx(skill(a, reference) - skill(b, 2*reference))
+
+
+def test_images_of_little_contrast_have_the_same_scores():
+    "Sums of squares far below 1, and a constant image in a batch with others."
+    g = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(3, 1, 4, 4, generator=g).double() for _ in 'xy')
+    for of in (pearson, cosine, determination): assert of(x*1e-4, y*1e-4) == pytest.approx(of(x, y), rel=1e-9)
+    flat = torch.cat([torch.full((1, 1, 4, 4), .3).double(), x[1:]])
+    found = pearson(flat, y)
+    assert found[0] == 0
+    assert found[1:] == pytest.approx(pearson(x, y)[1:])
+    assert determination(y, flat)[0] == 0
 
 
 def test_holm_adjusts_as_published():
