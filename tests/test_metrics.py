@@ -125,6 +125,10 @@ def test_kappa_interval_has_the_textbook_width():
     assert low == pytest.approx(.4 - 1.96*.1270, abs=.04)
     assert high == pytest.approx(.4 + 1.96*.1270, abs=.04)
     assert (low, high) == kappa_interval(np.array([[20, 5], [10, 15]]))
+    drawn = np.random.default_rng(4).multinomial(50, np.array([20, 5, 10, 15])/50, 80).reshape(-1, 2, 2)
+    for level in (.5, .95):
+        ends = np.quantile([kappa(t) for t in drawn], [(1 - level)/2, (1 + level)/2])
+        assert kappa_interval(np.array([[20, 5], [10, 15]]), level, 80, 4) == pytest.approx(tuple(ends))
 
 
 def test_skill():
@@ -226,7 +230,10 @@ def test_images_of_little_contrast_have_the_same_scores():
     g = torch.Generator().manual_seed(1)
     x, y = (torch.randn(3, 1, 4, 4, generator=g).double() for _ in 'xy')
     for of in (pearson, cosine, determination): assert of(x*1e-4, y*1e-4) == pytest.approx(of(x, y), rel=1e-9)
-    flat = torch.cat([torch.full((1, 1, 4, 4), .3).double(), x[1:]])
+    x, y = x[..., :3], y[..., :3]
+    # the mean of twelve of them is not quite one of them
+    flat = torch.cat([torch.full((1, 1, 4, 3), .1, dtype=torch.float64), x[1:]])
+    assert (flat[0] - flat[0].mean()).abs().max() > 0
     found = pearson(flat, y)
     assert found[0] == 0
     assert found[1:] == pytest.approx(pearson(x, y)[1:])
@@ -236,5 +243,5 @@ def test_images_of_little_contrast_have_the_same_scores():
 def test_holm_adjusts_as_published():
     "The example of Holm's step-down: sorted p times m, m − 1, …, never falling."
     assert holm([.01, .04, .03, .005]) == pytest.approx([.03, .06, .06, .02])
-    assert holm([.5, .9]) == [1, 1]
+    assert holm([.5, .9]) == holm([.7, .9]) == [1, 1]
     assert holm([.02]) == [.02]
