@@ -30,8 +30,8 @@ VOLATILE = re.compile(r'^#\|\s*volatile', re.M)
 SKIPPED = re.compile(r'^#\|\s*(slow|gpu|eval:\s*false)|nbdev_export\(\)', re.M)
 # What nearly every notebook imports, and takes seconds to import.
 HEAVY = ['execnb.shell', 'fastcore.test', 'ipywidgets', 'matplotlib.pyplot', 'nbdev.clean',
-         'nbdev.showdoc', 'numba', 'requests', 'scipy.stats', 'torch', 'tqdm.auto', 'typer', 'creativity.app.cli',
-         'creativity.machines.rivals', 'creativity.measure.audit']
+         'nbdev.showdoc', 'numba', 'requests', 'scipy.stats', 'torch', 'tqdm.auto', 'typer',
+         'creativity.app.cli', 'creativity.machines.rivals', 'creativity.measure.audit']
 OPTS = {'cell_metadata_filter': '-all', 'notebook_metadata_filter': '-all'}
 
 

@@ -350,7 +350,8 @@ class Bench:
         f, pairs = run(images[:640], x)
         ways = {str(n): (with_threads(n, f), pairs) for n in threads}
         rows += compare_ways('threads', ways, repeats, k=k, t=t)
-        ways = {str(s): self.flow(resized(images[:self.few//3], s)) for s in ((32, 64) if large else (32,))}
+        few, whole = images[:self.few//3], (32, 64) if large else (32,)
+        ways = {str(s): self.flow(resized(few, s)) for s in whole}
         return rows + compare_ways('flow', ways, 1)
 
     def flow(self, images):
