@@ -10,6 +10,7 @@ import creativity as c
 from creativity.data.find import load, make_dictionary
 from creativity.data.images import Images
 from creativity.errors import CreativityError
+from creativity.machines.widths import check_scales
 from creativity.measure import audit as room
 from creativity.measure.audit import audit
 from creativity.runs import open_run
@@ -37,6 +38,18 @@ def test_a_machine_that_memorises_is_called_copying():
     assert a['copies'].status == 'bad'
     assert a['copies'].verdict.startswith('6 of 6 samples are copies, 0 have copied parts; of as many new images')
     assert a['compare'].verdict.startswith('IS, with a skill of')
+
+
+def test_named_widths_follow_the_forward_process_of_the_network(monkeypatch):
+    "Along another schedule than the one they were calibrated along, a name means other widths at a time."
+    asked = []
+    monkeypatch.setattr(room, '_sections', lambda s: asked.append(s.scales) or [])
+    name, linear = 'fashion_mnist-resnet', c.LinearSchedule()
+    data, test = Images(load('fashion_mnist', n=20).x), Images(load('fashion_mnist', 'test', n=4).x)
+    for schedule in (c.CosineSchedule(), linear):
+        audit(c.LSMachine(data, schedule=schedule, scales=3), data, test, samples=2, quick=True, scales=name, progress=False)
+    assert asked == [check_scales(name), check_scales(name, linear)]
+    assert asked[0] != asked[1]
 
 
 def test_a_machine_that_does_not_know_its_place_is_told_from_one_that_does(monkeypatch):

@@ -805,3 +805,9 @@ def test_a_run_begins_with_a_trained_network(tmp_path):
     with pytest.raises(ValueError, match='begin name'): tiny(tmp_path/'b', steps=2, lr=1e-12, arch='resnet-circular')
     with pytest.raises(ValueError, match='cannot begin a'): tiny(tmp_path/'c', begin='mnist-resnet')
     with pytest.raises(FileNotFoundError, match='no network'): tiny(tmp_path/'d', begin='mnist-resnot')
+
+
+def test_loading_a_network_imports_no_compiler():
+    "PyTorch's takes a second, which every program that loads a network would pay."
+    code = "import sys, creativity; creativity.load_network('fashion_mnist-resnet'); print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == 'False\n'

@@ -1,6 +1,7 @@
 "Window widths however they are given: a number, a list, a function, a name; and the words in which bad ones are refused."
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,6 +58,14 @@ def test_scales_in_plain_python(given, found):
 
 
 def test_a_function_stays_itself(): assert w.check_scales(len) is len
+
+
+def test_each_width_is_checked():
+    most = partial(w.check_width, most=9)
+    assert w.check_scales([3, 9], check=most) == [3, 9]
+    assert w.check_scales(5, check=most) == 5
+    for given in (11, [3, 11]):
+        with refuses(CreativityError, 'a window width k must be odd and whole, from 1 to 9, got 11'): w.check_scales(given, check=most)
 
 
 @pytest.mark.parametrize('given', [2.5, [3, 'x'], [3, None], {'a': 1}, object])
