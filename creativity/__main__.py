@@ -1,7 +1,6 @@
 "The program `creativity`, also as `python -m creativity` and under `torchrun -m creativity`."
 import os
 import signal
-import sys
 from types import FrameType
 
 
@@ -16,7 +15,7 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler: signal.signal(signal.SIGINT, stop_early)
     from creativity.app.cli import app
-    from creativity.app.terminal import tolerate_ascii
+    from creativity.app.terminal import end_at_once, tolerate_ascii
     tolerate_ascii()
     try:
         signal.signal(signal.SIGINT, before)
@@ -25,8 +24,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code != 130: raise
         # all is cleaned up; left to itself Python ends by the signal where that struck in code made from a string
-        for stream in (sys.stdout, sys.stderr): stream.flush()
-        os._exit(130)
+        end_at_once(130)
 
 
 if __name__ == '__main__': main()

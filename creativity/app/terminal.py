@@ -75,13 +75,19 @@ def tolerate_ascii() -> None:
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='creativity')
 
 # %% ../../nbs/library/app/terminal.ipynb #8b5f3acc
+def end_at_once(
+    code: int, # exit code
+) -> None:
+    "End the program without Python's orderly end."
+    for stream in (sys.stdout, sys.stderr): stream.flush()
+    os._exit(code)
+
+
 def leave(
     code: int, # exit code
 ) -> None:
     "End the program; one of several ranks ends at once if it failed."
-    if code and 'RANK' in os.environ:
-        for stream in (sys.stdout, sys.stderr): stream.flush()
-        os._exit(code)
+    if code and 'RANK' in os.environ: end_at_once(code)
     sys.exit(code)
 
 # %% ../../nbs/library/app/terminal.ipynb #12395db8

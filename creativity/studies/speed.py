@@ -266,7 +266,7 @@ def _about(
     return dict(C=images.shape[1], side=images.shape[-1], n=len(images))
 
 # %% ../../nbs/studies/speed.ipynb #d0f0285d
-FEW = 192 # images for the textbook way and the PyTorch path; with fewer in all, sides end at 64
+_FEW = 192 # images for the textbook way and the PyTorch path; with fewer in all, sides end at 64
 
 
 @dataclass
@@ -276,7 +276,7 @@ class Bench:
     max_bytes: int # memory budget of the engine
     device: str # 'cpu' or 'cuda'
     best: dict # from `ceilings`
-    few: int = FEW # images for the textbook way and the PyTorch path on a CPU
+    few: int = _FEW # images for the textbook way and the PyTorch path on a CPU
 
     def ways(self, machine, images):
         "The machine's engine paths: name -> machine."
@@ -341,7 +341,7 @@ class Bench:
         rows = compare_ways('N', ways, 1, k=k, t=t)
         ways = {}
         # photographs of 32×32, enlarged: what a pair costs does not depend on what they show
-        large = self.few == FEW
+        large = self.few == _FEW
         for s in (16, 32, 48, 64, 96, 128) if large else (16, 32, 48, 64):
             ways[str(s)] = run(resized(images[:self.few//12], s), noisy(resized(photo, s), t))
         rows += compare_ways('side', ways, repeats, k=k, t=t)
@@ -413,7 +413,7 @@ def bench(
 
     At each width, along published schedules, and as the work grows."""
     budget = max_bytes or free_bytes(torch.device(device))
-    b, rows, sets = Bench(repeats, budget, device, ceilings(), min(FEW, n)), [], {}
+    b, rows, sets = Bench(repeats, budget, device, ceilings(), min(_FEW, n)), [], {}
     for data in ('cifar10', 'fashion_mnist'):
         sets[data] = load(data, n=n).x.to(device), load(data, 'test', n=1).x.to(device)
     for data, (images, photo) in sets.items():
