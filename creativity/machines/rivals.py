@@ -9,7 +9,6 @@ __all__ = ['protocols', 'WienerMachine', 'LocalWienerMachine', 'EquivariantWiene
 
 # %% ../../nbs/library/machines/rivals.ipynb #4d475922
 import hashlib
-import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -32,7 +31,6 @@ from creativity.diffusion import (
     EDMSchedule,
     LinearSchedule,
     Schedule,
-    seed_noise,
 )
 from creativity.engine.lanes import (
     LANES,
@@ -56,7 +54,6 @@ from creativity.machines.windows import (
     BBELSMachine,
     ELSMachine,
     LateBelief,
-    LSMachine,
     Machine,
     Sources,
     WindowMachine,
@@ -674,6 +671,8 @@ def mask_form(
     distance = lambda e: e.sum(1).flatten(1) @ M.to(e).T
     return Form(distance, lambda w: (w @ R.to(w)).reshape(-1, 1, *shape[1:]), True)
 
+
+
 # %% ../../nbs/library/machines/rivals.ipynb #91f0217b
 class PSPCMachine(WeighingMachine):
     "PSPC (Niedoba et al. 2024): posterior means of patches, averaged where they overlap."
@@ -1116,91 +1115,6 @@ class LowPassMachine(RivalMachine):
     def means(self, x, t, label, a, sigma, k):
         "Blurred with a Gaussian that wraps."
         return low_passed(x.double(), self.blur)
-
-# %% ../../nbs/library/machines/rivals.ipynb #a7e8b349
-def textbook_wiener(
-    x: Tensor,  # [1,C,H,W] noisy image
-    moments: tuple[Tensor, Tensor],  # mean [D], covariance [D,D]
-    a: float,  # signal level
-    sigma: float,  # noise level
-) -> Tensor:  # [1,C,H,W]
-    "Wiener by a solve at every step."
-    mean, cov = moments
-    noisy = a*a*cov + sigma*sigma*torch.eye(len(cov), dtype=cov.dtype)
-    return (mean + a*cov @ torch.linalg.solve(noisy, x.flatten().to(cov) - a*mean)).reshape(x.shape)
-
-
-def textbook_pca(
-    x: Tensor,  # [1,C,H,W] noisy image
-    images: Tensor,  # [N,C,H,W]
-    masks: Tensor,  # [D,D] float32
-    a: float,  # signal level
-    sigma: float,  # noise level
-) -> Tensor:  # [1,C,H,W]
-    "PCA-locality by a dense product, all logits at once."
-    e = (x - a*images).square().flatten(1)
-    w = (e @ masks.T/(-2*sigma*sigma)).softmax(0)
-    return (w*images.flatten(1)).sum(0).reshape(x.shape)
-
-
-def textbook_pspc(
-    x: Tensor,  # [1,C,H,W] noisy image
-    images: Tensor,  # [N,C,H,W]
-    k: int,  # window width
-    a: float,  # signal level
-    sigma: float,  # noise level
-    chunk: int = 50,  # images whose windows are in memory at once
-) -> Tensor:  # [1,C,H,W]
-    "PSPC by windows that are cut out, weighed, averaged and put back."
-    pieces = images.split(chunk)
-    d2 = torch.cat([F.unfold((x - a*p).square(), k).sum(1) for p in pieces])
-    w = (d2/(-2*sigma*sigma)).softmax(0).split(chunk)
-    pairs = zip(pieces, w, strict=True)
-    patches = sum((F.unfold(p, k)*v[:, None]).sum(0, keepdim=True) for p, v in pairs)
-    back = lambda v: F.fold(v, images.shape[2:], k)
-    return back(patches)/back(torch.ones_like(patches))
-
-# %% ../../nbs/library/machines/rivals.ipynb #e9482957
-def time_rivals(
-    images: Tensor,  # [N,C,H,W] training images
-    t: float = .5,  # when
-    k: int = 7,  # window width of PSPC and LS
-    repeats: int = 5,  # of each, in turn
-) -> dict[str, dict[str, list[float]]]:  # rival -> 'ours', 'textbook' ('LS') -> seconds
-    "Seconds of one step of one image, statistics fitted before; both forms must agree."
-    wiener, pca = WienerMachine(images), PCAMachine(images)
-    pspc, ls = PSPCMachine(images), LSMachine(images)
-    a, sigma = float(wiener.schedule.a(t)), float(wiener.schedule.sigma(t))
-    x = a*images[:1] + sigma*seed_noise([0], images.shape[1:])
-    mean, values, vectors = wiener.spectrum(None)
-    moments, masks = (mean, (vectors*values) @ vectors.T), pca.masks(None, a, sigma).float()
-    runs = {
-        'Wiener': {'ours': lambda: wiener.denoise(x, t),
-                   'textbook': lambda: textbook_wiener(x, moments, a, sigma)},
-        'PCA-locality': {'ours': lambda: pca.denoise(x, t),
-                         'textbook': lambda: textbook_pca(x, images, masks, a, sigma)},
-        'PSPC-square': {'ours': lambda: pspc.denoise(x, t, k=k),
-                        'textbook': lambda: textbook_pspc(x, images, k, a, sigma),
-                        'LS': lambda: ls.denoise(x, t, k=k)}}
-    for name, forms in runs.items():  # the first call compiles and fits, and is a check
-        gap = (forms['ours']() - forms['textbook']()).abs().max().item()
-        if gap > 1e-2: raise RuntimeError(f'{name}: the two forms differ by {gap:.2g}')
-    runs['PSPC-square']['LS']()
-    return {name: timed_in_turn(forms, repeats) for name, forms in runs.items()}
-
-
-def timed_in_turn(
-    forms: dict[str, Callable],  # what to call
-    repeats: int,  # how often
-) -> dict[str, list[float]]:  # seconds
-    "One call of each, and again."
-    found: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(repeats):
-        for name, f in forms.items():
-            start = time.perf_counter()
-            f()
-            found[name].append(time.perf_counter() - start)
-    return found
 
 # %% ../../nbs/library/machines/rivals.ipynb #54e100d4
 @dataclass(frozen=True)

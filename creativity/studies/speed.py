@@ -28,10 +28,12 @@ from ..engine.flash import GPUS, fused_seconds, shift_seconds
 from ..engine.plan import Plan
 from ..engine.stream import free_bytes
 from ..files import write_figure, write_json, write_text
+from ..machines.rivals import PCAMachine, PSPCMachine, WienerMachine
 from ..machines.whole import ISMachine
 from ..machines.widths import published_scales
 from ..machines.windows import BBELSMachine, ELSMachine, LSMachine
 from .command import Meter
+from ..theory.rivals import square_masks
 
 # %% ../../nbs/studies/speed.ipynb #48e693e7
 def window_logits(
@@ -80,7 +82,7 @@ def textbook(
         size = here.shape[1] - h + 1, here.shape[2] - w + 1
         if h*w == 1: logits = -((here - a*there)**2).sum((1, 2, 3))[None]/(2*sigma**2)
         else: logits = window_logits(here, there, size, a, sigma)
-        new = torch.maximum(top[i, j], logits.amax(1).view(h, w))
+        new = torch.maximum(top[i, j], logits.detach().amax(1).view(h, w))
         weights = (logits - new.view(-1, 1)).clamp_(min=floor).exp_()
         old = (top[i, j] - new).exp()
         centres = part[:, :, i, j].movedim(1, 3).reshape(-1, C)
@@ -104,7 +106,7 @@ def textbook_els(
     top, z, num = x.new_full((H*W, 1), -math.inf), x.new_zeros(H*W, 1), x.new_zeros(H*W, C)
     for part in images.split(batch):
         logits = window_logits(wrapped, part, (k, k), a, sigma)
-        new = torch.maximum(top, logits.amax(1, keepdim=True))
+        new = torch.maximum(top, logits.detach().amax(1, keepdim=True))
         weights, old = (logits - new).clamp_(min=-80).exp_(), (top - new).exp()
         centres = part[:, :, r:H - r, r:W - r].movedim(1, 3).reshape(-1, C)
         z, num, top = old*z + weights.sum(1, keepdim=True), old*num + weights @ centres, new
@@ -139,6 +141,49 @@ def textbook_is(
     "IS the textbook way."
     logits = ((x - a*images)**2).sum((1, 2, 3))/(-2*sigma**2)
     return (logits.softmax(0)[:, None, None, None]*images).sum(0)
+
+# %% ../../nbs/studies/speed.ipynb #1728a948
+def textbook_wiener(
+    x: Tensor, # [1,C,H,W] noisy image
+    moments: tuple[Tensor, Tensor], # mean [D], covariance [D,D]
+    a: float, # signal level
+    sigma: float, # noise level
+) -> Tensor: # [1,C,H,W]
+    "Wiener by a solve at every step."
+    mean, cov = moments
+    noisy = a*a*cov + sigma*sigma*torch.eye(len(cov), dtype=cov.dtype)
+    return (mean + a*cov @ torch.linalg.solve(noisy, x.flatten().to(cov) - a*mean)).reshape(x.shape)
+
+# %% ../../nbs/studies/speed.ipynb #eaa5313f
+def textbook_pca(
+    x: Tensor, # [1,C,H,W] noisy image
+    images: Tensor, # [N,C,H,W]
+    masks: Tensor, # [D,D] float32
+    a: float, # signal level
+    sigma: float, # noise level
+) -> Tensor: # [1,C,H,W]
+    "PCA-locality by a dense product, all logits at once."
+    e = (x - a*images).square().flatten(1)
+    w = (e @ masks.T/(-2*sigma*sigma)).softmax(0)
+    return (w*images.flatten(1)).sum(0).reshape(x.shape)
+
+# %% ../../nbs/studies/speed.ipynb #a35f2331
+def textbook_pspc(
+    x: Tensor, # [1,C,H,W] noisy image
+    images: Tensor, # [N,C,H,W]
+    k: int, # window width
+    a: float, # signal level
+    sigma: float, # noise level
+    chunk: int = 50, # images whose windows are in memory at once
+) -> Tensor: # [1,C,H,W]
+    "PSPC by windows that are cut out, weighed, averaged and put back."
+    pieces = images.split(chunk)
+    d2 = torch.cat([F.unfold((x - a*p).square(), k).sum(1) for p in pieces])
+    w = (d2/(-2*sigma*sigma)).softmax(0).split(chunk)
+    pairs = zip(pieces, w, strict=True)
+    patches = sum((F.unfold(p, k)*v[:, None]).sum(0, keepdim=True) for p, v in pairs)
+    back = lambda v: F.fold(v, images.shape[2:], k)
+    return back(patches)/back(torch.ones_like(patches))
 
 # %% ../../nbs/studies/speed.ipynb #14190e73
 def best_rate(
@@ -205,14 +250,14 @@ def time_of_width(
 def interleaved(
     ways: dict[str, Callable], # name -> what to time
     repeats: int, # how often each
-) -> dict[str, Meter]: # name -> the run of median time
+) -> dict[str, list[Meter]]: # name -> its runs, in their order
     "Time several ways in turn, so that none has the machine to itself."
     runs: dict[str, list[Meter]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, f in ways.items():
             with Meter() as m: f()
             runs[name].append(m)
-    return {name: sorted(ms, key=lambda m: m.seconds)[len(ms)//2] for name, ms in runs.items()}
+    return runs
 
 # %% ../../nbs/studies/speed.ipynb #addf38cf
 def compare_ways(
@@ -221,15 +266,20 @@ def compare_ways(
     repeats: int, # how often
     **facts, # more columns
 ) -> list[dict]: # a row for each way
-    "Rows of the table: nanoseconds a pair, ratio to the first way, growth of the process."
+    """Rows of the table: nanoseconds a pair, ratio to the first way, growth of the process.
+
+    Of all runs of a way the median; its ratio is taken in each round, and has a smallest and a
+    largest."""
     rows: list[dict] = []
     found = interleaved({way: f for way, (f, _) in ways.items()}, repeats)
-    for way, m in found.items():
-        pairs = ways[way][1]
-        each = m.seconds/pairs*1e9
-        first = rows[0]['ns_a_pair'] if rows else each
-        rows.append(dict(machine=name, way=way, **facts, pairs=pairs, seconds=m.seconds,
-                         ns_a_pair=each, MiB=m.rise/2**20, ratio=first/each))
+    costs = {way: [m.seconds/ways[way][1]*1e9 for m in runs] for way, runs in found.items()}
+    first = next(iter(costs.values()))
+    for way, runs in found.items():
+        ratios = sorted(f/c for f, c in zip(first, costs[way], strict=True))
+        m = sorted(runs, key=lambda m: m.seconds)[repeats//2]
+        rows.append(dict(machine=name, way=way, **facts, pairs=ways[way][1], seconds=m.seconds,
+                         ns_a_pair=sorted(costs[way])[repeats//2], MiB=m.rise/2**20,
+                         ratio=ratios[repeats//2], ratios=[ratios[0], ratios[-1]]))
     return rows
 
 # %% ../../nbs/studies/speed.ipynb #67f271a0
@@ -266,7 +316,7 @@ def _about(
     return dict(C=images.shape[1], side=images.shape[-1], n=len(images))
 
 # %% ../../nbs/studies/speed.ipynb #d0f0285d
-_FEW = 192 # images for the textbook way and the PyTorch path; with fewer in all, sides end at 64
+_FEW = 128 # images for the textbook way and the PyTorch path; with fewer in all, sides end at 64
 
 
 @dataclass
@@ -275,7 +325,6 @@ class Bench:
     repeats: int # of each measurement
     max_bytes: int # memory budget of the engine
     device: str # 'cpu' or 'cuda'
-    best: dict # from `ceilings`
     few: int = _FEW # images for the textbook way and the PyTorch path on a CPU
 
     def ways(self, machine, images):
@@ -284,7 +333,7 @@ class Bench:
             "The machine with one of its paths."
             return work[machine][0](part, max_bytes=self.max_bytes, backend=backend)
         if self.device != 'cpu': return {'torch': make(images, None)}
-        few = images if machine == 'IS' else images[:self.few//3]
+        few = images if machine == 'IS' else images[:self.few//4]
         return {'torch': make(few, 'torch'), 'compiled': make(images, 'compiled')}
 
     def width(self, machine, images, photo, k, t):
@@ -304,8 +353,8 @@ class Bench:
         by_book(x[0], part[:2], a, sigma, k)
         for m in ways.values():
             if m.backend != 'torch': type(m)(m.images[:80], backend=m.backend).denoise(x, t, k=k)
-        bound = bound_ns(plan, x[0].shape, self.best)
-        return compare_ways(machine, runs, self.repeats, k=k, t=t, **_about(images), bound_ns=bound)
+        bound = partial(bound_ns, plan, x[0].shape)
+        return compare_ways(machine, runs, self.repeats, k=k, t=t, **_about(images), bound=bound)
 
     def belief(self, images, photo, k, t):
         "Rows for the mean alone and for the whole belief."
@@ -317,18 +366,65 @@ class Bench:
         }
         return compare_ways('bbELS', runs, self.repeats, k=k, t=t, **_about(images))
 
+    def passes(self, machine, images, photo, t=.5):
+        "Rows for the mean, and for mean and gradient, in float32 and float64, both ways."
+        k = None if machine == 'IS' else 9
+        if machine in ('LS', 'IS'): images = enough_images(images, 10*len(images))
+        x, m, by_book = noisy(photo, t), self.fast(images, machine), work[machine][1]
+        a, sigma = m.schedule.a(t).item(), m.schedule.sigma(t).item()
+        each, part = 1 if k is None else m.plan(k).pairs, images[:self.few//2]
+        def book(q): return by_book(q[0], part.to(q), a, sigma, k)[None]
+        def ours(q): return m.denoise(q, t, k=k)
+        # compiled before the clock starts
+        little = self.fast(images[:80], machine)
+        for q in (x, x.double()): gradient(partial(little.denoise, t=t, k=k), q)
+        runs = {}
+        for q, kind in ((x, 'float32'), (x.double(), 'float64')):
+            for way, f, n in (('textbook', book, len(part)), (self.fast_way, ours, len(images))):
+                runs[f'{way}, {kind}'] = partial(f, q), each*n
+                runs[f'{way}, {kind}, gradient'] = partial(gradient, f, q), each*n
+        name, about = f'{machine} passes', _about(images)
+        return compare_ways(name, runs, self.repeats, k=k, t=t, **about)
+
+    def rivals(self, images, photo, k=5, t=.5):
+        "Rows for one step of the rivals, whose statistics are fitted before; LS beside PSPC."
+        x, few, (H, W) = noisy(photo, t), images[:self.few], images.shape[2:]
+        wiener, pca, ls = WienerMachine(images), PCAMachine(images), LSMachine(images)
+        a, sigma = wiener.schedule.a(t).item(), wiener.schedule.sigma(t).item()
+        flex = PSPCMachine(images, masks=square_masks((1, H, W), k).reshape(-1, H, W))
+        mean, values, vectors = wiener.spectrum(None)
+        of_all, masks = (mean, (vectors*values) @ vectors.T), pca.masks(None, a, sigma).float()
+        square, pairs, of_few = PSPCMachine(images), H*W*len(images), H*W*len(few)
+        in_windows = partial(textbook_pspc, x, few, k, a, sigma), of_few
+        of_ls = partial(ls.denoise, x, t, k=k), pairs
+        kinds = {
+            'Wiener': {'textbook': (partial(textbook_wiener, x, of_all, a, sigma), H*W),
+                       'ours': (partial(wiener.denoise, x, t), H*W)},
+            'PCA-locality': {'textbook': (partial(textbook_pca, x, images, masks, a, sigma), pairs),
+                             'ours': (partial(pca.denoise, x, t), pairs)},
+            'PSPC-square': {'textbook': in_windows, 'LS': of_ls,
+                            'ours': (partial(square.denoise, x, t, k=k), pairs)},
+            'PSPC-flex': {'textbook': in_windows, 'LS': of_ls,
+                          'ours': (partial(flex.denoise, x, t), pairs)},
+        }
+        rows = []
+        for name, ways in kinds.items():
+            for f, _ in ways.values(): f()
+            rows += compare_ways(name, ways, self.repeats, t=t, **_about(images))
+        return rows
+
     def schedule(self, images, scales):
         "Rows for a whole sample of 20 steps along published scales, all of the images one class."
         scales, shape = list(scales), images.shape[1:]
-        by_book = TextbookMachine(images[:self.few//4], scales=scales)
+        by_book = TextbookMachine(images[:self.few//2], scales=scales)
         fast = self.fast(images).with_scales(scales)
         plans = [by_book.plan(k) for k in scales]
         each, noise = sum(p.pairs for p in plans), seed_noise([0], shape).to(images)
         runs = {}
         for way, m in {'textbook': by_book, self.fast_way: fast}.items():
             runs[way] = partial(sample, m, noise, len(scales)), each*len(m.images)
-        bound = sum(bound_ns(p, shape, self.best)*p.pairs for p in plans)/each
-        return compare_ways('schedule', runs, 1, **_about(images), bound_ns=bound)
+        def bound(best): return sum(bound_ns(p, shape, best)*p.pairs for p in plans)/each
+        return compare_ways('schedule', runs, 1, **_about(images), bound=bound)
 
     def growth(self, images, photo, sizes, k=5, t=.3):
         "Rows for bbELS against images, side, batch and threads; each against the first."
@@ -341,16 +437,15 @@ class Bench:
         rows = compare_ways('N', ways, 1, k=k, t=t)
         ways = {}
         # photographs of 32×32, enlarged: what a pair costs does not depend on what they show
-        large = self.few == _FEW
-        for s in (16, 32, 48, 64, 96, 128) if large else (16, 32, 48, 64):
-            ways[str(s)] = run(resized(images[:self.few//12], s), noisy(resized(photo, s), t))
+        for s in (16, 32, 48, 64, 96, 128) if self.large else (16, 32, 48, 64):
+            ways[str(s)] = run(resized(images[:self.few//8], s), noisy(resized(photo, s), t))
         rows += compare_ways('side', ways, repeats, k=k, t=t)
         ways = {str(B): run(images[:320], x.expand(B, -1, -1, -1)) for B in (1, 4)}
         rows += compare_ways('B', ways, repeats, k=k, t=t)
         f, pairs = run(images[:640], x)
         ways = {str(n): (with_threads(n, f), pairs) for n in threads}
         rows += compare_ways('threads', ways, repeats, k=k, t=t)
-        few, whole = images[:self.few//3], (32, 64) if large else (32,)
+        few, whole = images[:self.few//2], (32, 64) if self.large else (32,)
         ways = {str(s): self.flow(resized(few, s)) for s in whole}
         return rows + compare_ways('flow', ways, 1)
 
@@ -363,13 +458,18 @@ class Bench:
         return partial(sample, m, noise, len(scales)), pairs
 
     @property
+    def large(self):
+        "Is it more than a short look?"
+        return self.few == _FEW
+
+    @property
     def fast_way(self):
         "The name of the fastest path here."
         return 'compiled' if self.device == 'cpu' else 'torch'
 
-    def fast(self, images):
-        "bbELS on that path."
-        return self.ways('bbELS', images)[self.fast_way]
+    def fast(self, images, machine='bbELS'):
+        "A machine on that path."
+        return self.ways(machine, images)[self.fast_way]
 
 # %% ../../nbs/studies/speed.ipynb #adc22512
 def resized(
@@ -386,6 +486,15 @@ def noisy(
 ) -> Tensor: # [1,C,H,W]
     "The query of the measurements: a photograph with noise, seed 0."
     return add_noise(photo, seed_noise([0], photo.shape[1:]).to(photo), t, CosineSchedule())
+
+# %% ../../nbs/studies/speed.ipynb #57a5d753
+def gradient(
+    f: Callable, # of a noisy image
+    x: Tensor, # [1,C,H,W] where
+) -> Tensor: # [1,C,H,W]
+    "What its mean, in the direction of x, changes by: mean and gradient in one."
+    q = x.detach().requires_grad_()
+    return torch.autograd.grad((f(q)*x).sum(), q)[0]
 
 # %% ../../nbs/studies/speed.ipynb #beccef3d
 def with_threads(
@@ -413,7 +522,7 @@ def bench(
 
     At each width, along published schedules, and as the work grows."""
     budget = max_bytes or free_bytes(torch.device(device))
-    b, rows, sets = Bench(repeats, budget, device, ceilings(), min(_FEW, n)), [], {}
+    b, rows, sets, before = Bench(repeats, budget, device, min(_FEW, n)), [], {}, ceilings()
     for data in ('cifar10', 'fashion_mnist'):
         sets[data] = load(data, n=n).x.to(device), load(data, 'test', n=1).x.to(device)
     for data, (images, photo) in sets.items():
@@ -424,15 +533,24 @@ def bench(
             if data == 'cifar10': rows += b.belief(images, photo, k, t)
         rows += b.width('IS', images, photo, None, .5)
         rows += b.schedule(enough_images(images, 5000) if full else images, scales)
+        some = images[:640 if b.large else 16]
+        for machine in work: rows += b.passes(machine, some, photo)
     images, photo = (resized(v, 64) for v in sets['cifar10'])
-    larger = b.width('bbELS', images[:b.few//12], photo, 9, .5)
+    larger = b.width('bbELS', images[:b.few//8], photo, 9, .5)
     rows += [r | dict(machine='bbELS 64') for r in larger]
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
+    # a covariance of 32×32 takes seconds
+    images, photo = (resized(v, 32 if b.large else 16) for v in sets['cifar10'])
+    rows += b.rivals(enough_images(images, 5000) if full else images, photo)
+    # somebody else may have had the machine before or after
+    best = {name: max(rate, before[name]) for name, rate in ceilings().items()}
+    for r in rows:
+        if 'bound' in r: r['bound_ns'] = r.pop('bound')(best)
     processor = platform.processor() or platform.machine()
     return dict(version=creativity.__version__, torch=torch.__version__, machine=processor,
                 threads=torch.get_num_threads(), device=device, images=n, full=full,
-                repeats=repeats, few=b.few, max_MiB=budget/2**20, ceilings=b.best, rows=rows)
+                repeats=repeats, few=b.few, max_MiB=budget/2**20, ceilings=best, rows=rows)
 
 # %% ../../nbs/studies/speed.ipynb #22f7379a
 def bench_table(
@@ -444,8 +562,8 @@ def bench_table(
              f'(textbook and PyTorch path: {r["few"]} or fewer, for IS all), '
              f'{r["threads"]} threads, {r["device"]}, version {r["version"]}')
     best = ', '.join(f'{name} {v:.1f}' for name, v in r['ceilings'].items())
-    heads = (f'{"what":9}{"C":>2}{"k":>4}{"t":>6}  {"way":10}{"seconds":>9}{"ns a pair":>11}'
-             f'{"× first":>9}{"× bound":>9}{"MiB more":>10}')
+    heads = (f'{"what":13}{"C":>2}{"k":>4}{"t":>6}  {"way":28}{"seconds":>9}{"ns a pair":>13}'
+             f'{"× first":>24}{"× bound":>9}{"MiB more":>10}')
     return '\n'.join([about, best, heads, *map(bench_line, r['rows'])])
 
 # %% ../../nbs/studies/speed.ipynb #482fca9d
@@ -456,26 +574,68 @@ def bench_line(
     def cell(key, form=''): return '' if row.get(key) is None else f'{row[key]:{form}}'
     each = row['ns_a_pair']
     of_bound = f'{each/row["bound_ns"]:.1f}' if row.get('bound_ns') else ''
-    what = f'{row["machine"]:9}{cell("C"):>2}{cell("k"):>4}{cell("t", ".2f"):>6}  {row["way"]:10}'
-    return (f'{what}{row["seconds"]:>9.2f}{each:>11.2f}{row["ratio"]:>9.1f}'
+    what = f'{row["machine"]:13}{cell("C"):>2}{cell("k"):>4}{cell("t", ".2f"):>6}  {row["way"]:28}'
+    return (f'{what}{row["seconds"]:>9.3f}{each:>13.2f}{times_faster(row):>24}'
             f'{of_bound:>9}{row["MiB"]:>10.0f}')
 
 # %% ../../nbs/studies/speed.ipynb #5fb8a2e0
+def times_faster(
+    row: dict[str, Any], # of a `bench`
+) -> str:
+    "The ratio to the first way, and where the rounds differ the smallest and the largest."
+    low, high = row.get('ratios') or [row['ratio']]*2
+    said = lambda v: f'{v:.0f}' if v >= 100 else f'{v:.1f}'
+    return said(row['ratio']) + (f' ({said(low)} to {said(high)})' if low < high else '')
+
+# %% ../../nbs/studies/speed.ipynb #6e3865bd
 def bench_summary(
     result: dict, # from `bench`
 ) -> str: # lines
-    "What the compiled engine reaches: times faster than the textbook way, and times the bound."
-    heads = f'{"ns a pair":>10}{"times faster":>14}{"× bound":>9}'
+    """What the compiled engine reaches: times faster than the textbook way, and times the bound.
+
+    Then what float64 and gradients cost, and a step of the rivals."""
+    rows = result['rows']
+    heads = f'{"ns a pair":>10}{"times faster":>24}{"× bound":>9}'
     lines = [f'{"compiled engine against the textbook way":51}{heads}']
-    for r in result['rows']:
+    for r in rows:
         if r['way'] != 'compiled' or not r.get('bound_ns'): continue
-        images = 'colour' if r['C'] == 3 else 'grey'
         size = f'windows {r["k"]}×{r["k"]}' if r.get('k') else 'whole images'
-        what, of_bound = f'{r["machine"]}, {images}, {size}', r['ns_a_pair']/r['bound_ns']
+        of, of_bound = r['machine'].replace(' 64', ' of 64×64'), r['ns_a_pair']/r['bound_ns']
+        what = f'{of}, {_kind(r)}, {size}'
         if r['machine'] == 'schedule':
-            what = f'20 steps, published widths, {images}, {r["n"]:,} images'
-        lines.append(f'{what:51}{r["ns_a_pair"]:>10.2f}{r["ratio"]:>14.1f}{of_bound:>9.1f}')
+            what = f'20 steps, published widths, {_kind(r)}, {r["n"]:,} images'
+        lines.append(f'{what:51}{r["ns_a_pair"]:>10.2f}{times_faster(r):>24}{of_bound:>9.1f}')
+    for more in _passes_lines(rows), _rival_lines(rows):
+        head, *of_rows = more
+        if of_rows: lines += ['', head, *of_rows]
     return '\n'.join(lines)
+
+# %% ../../nbs/studies/speed.ipynb #1b249cde
+def _kind(row): return 'colour' if row['C'] == 3 else 'grey'
+
+def _passes_lines(rows):
+    "What float64 and gradients cost, in means of float32, and against the textbook's gradient."
+    found = {(r['machine'], _kind(r), r['way']): r['ns_a_pair']
+             for r in rows if r['machine'].endswith(' passes')}
+    names = ('float64', 'float32, gradient', 'float64, gradient')
+    heads = ''.join(f'{n:>19}' for n in names)
+    yield f'{"cost in means of float32":25}{heads}{"times faster than the textbook gradient":>43}'
+    for machine, kind, way in found:
+        if way != 'compiled, float32': continue
+        cost = {of: found[machine, kind, f'compiled, {of}'] for of in ('float32', *names)}
+        more = ''.join(f'{cost[of]/cost["float32"]:>19.1f}' for of in names)
+        slope = found[machine, kind, 'textbook, float32, gradient']/cost['float32, gradient']
+        yield f'{machine.removesuffix(" passes") + ", " + kind:25}{more}{slope:>43.1f}'
+
+def _rival_lines(rows):
+    "Milliseconds of a step, times faster than the textbook form, and times a step of LS."
+    yield f'{"one step of a rival":51}{"ms":>10}{"times faster":>24}{"× LS":>9}'
+    for r in rows:
+        if r['way'] != 'ours': continue
+        ls = next((q for q in rows if (q['machine'], q['way']) == (r['machine'], 'LS')), None)
+        of_ls = f'{r["seconds"]/ls["seconds"]:.1f}' if ls else ''
+        what = f'{r["machine"]}, {_kind(r)}, {r["n"]:,} images'
+        yield f'{what:51}{r["seconds"]*1000:>10.0f}{times_faster(r):>24}{of_ls:>9}'
 
 # %% ../../nbs/studies/speed.ipynb #45c85564
 def plot_widths(
