@@ -38,10 +38,11 @@ def els_mean(
     "ELS: the posterior mean of each pixel given its k×k window."
     if not wrapped:
         return els_belief(x, data, a, sigma, k, wrapped).mean
-    x, data, (C, H, W), r = x.double(), data.double(), x.shape, radius(k)
+    x, data = x.double(), data.double()
+    (C, H, W), r = x.shape, radius(k)
     rows, cols = torch.arange(-r, H + r) % H, torch.arange(-r, W + r) % W
     wrap = lambda im: im[..., rows[:, None], cols]
-    windows = lambda im: torch.cat([*F.unfold(wrap(im), k).mT])
+    windows = lambda im: F.unfold(wrap(im), k).mT.flatten(0, 1)
     keys = a*windows(data)                      # [N·H·W, C·k·k]
     centres = data.movedim(1, 3).flatten(0, 2)  # [N·H·W, C]
     out = torch.empty(H*W, C, dtype=x.dtype)
