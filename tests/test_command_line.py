@@ -200,6 +200,11 @@ def test_chosen_widths_are_said(run, tmp_path):
     assert 'window widths' not in run('sample --machine ls --data mine --k 3 --seeds 1 --steps 2')[1]
     out = run('compare --n 10 --seeds 1 --steps 2 --network-steps 2 --machines ls --out c')[1]
     assert 'calibrated on fashion_mnist-resnet' in out
+    assert 'the widths were fitted on 1 of these 1 seeds; --seed 10 asks others' in out
+    # other seeds, other widths, and a machine without any: there is nothing to say
+    few = 'compare --n 10 --seeds 1 --steps 2 --network-steps 2 --no-nulls'
+    for others in ('ls --seed 10', 'ls --scales 3', 'is'):
+        assert 'fitted on' not in run(f'{few} --out c{len(others)} --machines {others}')[1]
 
 
 def test_sample_takes_our_calibrated_widths(run):

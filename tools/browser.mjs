@@ -212,12 +212,11 @@ async function check() {
   for (const [name, size] of Object.entries(widths)) tabs[name] = await openTab(browser, url, size)
   let math = 0
   for (const page of readdirSync(site, { recursive: true }).filter(f => f.endsWith('.html')).sort()) {
-    // both widths at once: each tab has a process of its own
-    await Promise.all(Object.entries(tabs).map(async ([name, tab]) => {
+    for (const [name, tab] of Object.entries(tabs)) {
       const shot = join(screens, `${page.replace('.html', '').replaceAll('/', '-')}-${name}.png`)
       pages[page] = await look(tab, url + page, shot)
       problems.push(...pages[page].bad.map(b => `${page} (${name}): ${b}`))
-    }))
+    }
     math += pages[page].math
   }
   problems.push(...deadLinks(pages, url), ...await find(browser, url))

@@ -777,6 +777,20 @@ def network_scales(
     said = ','.join(map(str, widths))
     return widths, f'window widths {said}: {how}; --scales chooses others'
 
+# %% ../../nbs/library/app/cli.ipynb #e8b49249
+def asked_again(
+    network: str, # as for `--network`
+    seeds: Sequence[int], # that are compared
+) -> str: # to be said; empty if there is nothing to say
+    "Which of the seeds the network's widths were fitted on: there agreement is no prediction."
+    from creativity.machines import widths as known
+    if not known.scales_file(network).exists(): return ''
+    fitted = known.read_calibration(network).get('seeds', [])
+    both = len(set(fitted) & set(seeds))
+    if not both: return ''
+    return (f'the widths were fitted on {both} of these {len(seeds)} seeds; '
+            f'--seed {max(fitted) + 1} asks others')
+
 # %% ../../nbs/library/app/cli.ipynb #b800f676
 def machine_title(
     kind: 'type[Machine]', # its class
@@ -839,6 +853,7 @@ def run_compare(
                 nulls=not no_nulls, null_data=null_data)
     print(c)
     say(note)
+    if windowed and not scales: say(asked_again(network, seeds_from(seed, seeds)))
     subset = is_subset(d.name, data, full)
     facts = dict(network=network, data=d.name, subset=subset, images=len(d), scales=widths)
     wrote(compare_files(c, out, d, facts))
