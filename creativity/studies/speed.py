@@ -416,7 +416,7 @@ class Bench:
     def schedule(self, images, scales):
         "Rows for a whole sample of 20 steps along published scales, all of the images one class."
         scales, shape = list(scales), images.shape[1:]
-        by_book = TextbookMachine(images[:self.few//2], scales=scales)
+        by_book = TextbookMachine(images[:self.few//2 if self.large else 8], scales=scales)
         fast = self.fast(images).with_scales(scales)
         plans = [by_book.plan(k) for k in scales]
         each, noise = sum(p.pairs for p in plans), seed_noise([0], shape).to(images)
@@ -533,10 +533,10 @@ def bench(
             if data == 'cifar10': rows += b.belief(images, photo, k, t)
         rows += b.width('IS', images, photo, None, .5)
         rows += b.schedule(enough_images(images, 5000) if full else images, scales)
-        some = images[:640 if b.large else 16]
+        some = images[:640 if b.large else 8]
         for machine in work: rows += b.passes(machine, some, photo)
     images, photo = (resized(v, 64) for v in sets['cifar10'])
-    larger = b.width('bbELS', images[:b.few//8], photo, 9, .5)
+    larger = b.width('bbELS', images[:b.few//8 if b.large else 2], photo, 9, .5)
     rows += [r | dict(machine='bbELS 64') for r in larger]
     sizes = [N for N in (500, 1000, 2000, 5000, 20_000, 50_000) if full or N <= n] or [n]
     rows += b.growth(*sets['cifar10'], sizes)
