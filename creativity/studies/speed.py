@@ -534,7 +534,7 @@ def bench(
         rows += b.width('IS', images, photo, None, .5)
         rows += b.schedule(enough_images(images, 5000) if full else images, scales)
         some = images[:640 if b.large else 8]
-        for machine in work: rows += b.passes(machine, some, photo)
+        for machine in work if device == 'cpu' else (): rows += b.passes(machine, some, photo)
     images, photo = (resized(v, 64) for v in sets['cifar10'])
     larger = b.width('bbELS', images[:b.few//8 if b.large else 2], photo, 9, .5)
     rows += [r | dict(machine='bbELS 64') for r in larger]
@@ -542,7 +542,7 @@ def bench(
     rows += b.growth(*sets['cifar10'], sizes)
     # a covariance of 32×32 takes seconds
     images, photo = (resized(v, 32 if b.large else 16) for v in sets['cifar10'])
-    rows += b.rivals(enough_images(images, 5000) if full else images, photo)
+    if device == 'cpu': rows += b.rivals(enough_images(images, 5000) if full else images, photo)
     # somebody else may have had the machine before or after
     best = {name: max(rate, before[name]) for name, rate in ceilings().items()}
     for r in rows:
