@@ -80,11 +80,11 @@ $(TRITON)/.installed:
 
 test-triton: $(STAMP) ## the kernel for GPUs against the oracle, interpreted on the CPU, and compiled for two GPUs; skipped without Triton
 	@if $(MAKE) --no-print-directory $(TRITON)/.installed; then \
-	  PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/test_flash.py; \
+	  PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) -m triton tests/test_flash.py; \
 	else echo '== triton: skipped, the reason is above'; fi
 
-warm: $(STAMP) ## compile the loops, so that processes that start together do not each do it
-	@OMP_NUM_THREADS=1 $(BIN)/python tools/warm.py
+warm: $(STAMP) ## compile the loops and what is imported, so that processes that start together do not each do it
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python tools/warm.py
 
 slow: $(STAMP) ## the tests and notebook cells marked slow, which the others leave out
 	@$(BIN)/python -m pytest -m slow

@@ -35,7 +35,8 @@ from creativity.theory.windows import bbels_belief, els_belief, local_belief
 
 SCHEDULE, BOUND = CosineSchedule(), 1e-4
 interpreted = pytest.mark.skipif(not can_fuse(torch.device('cpu')), reason='needs Triton that interprets: make test-triton')
-BACKENDS = ['products', pytest.param('flash', marks=interpreted)]
+needs_triton = (interpreted, pytest.mark.triton)
+BACKENDS = ['products', pytest.param('flash', marks=needs_triton)]
 every_way = pytest.mark.parametrize('backend', BACKENDS)
 inside_belief = lambda *args: els_belief(*args, wrapped=False)
 # rule, do query and images wrap, definition, channels, size
@@ -320,6 +321,7 @@ print('compiled')
 
 
 @interpreted
+@pytest.mark.triton
 @pytest.mark.parametrize('capability', [80, 90])
 def test_the_kernel_compiles_for(capability):
     "For an A100 and an H200: the compiler needs no GPU."

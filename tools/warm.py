@@ -1,10 +1,17 @@
 #!/usr/bin/env python
-"""Compile the loops before many processes that need them start together: each finds them on disk.
+"""Compile what many processes need before they start together: each finds it on disk.
 
-Single and double precision are compiled beside each other, in a process each.
+That is the loops, single and double precision beside each other in a process each, and the bytecode of what the
+checks import, where `make install PIP_FLAGS=--no-compile` left it out: pip compiles all that it installs, on one core.
 """
 import argparse
+import importlib
 from concurrent.futures import ProcessPoolExecutor
+
+from nb import HEAVY
+
+TOOLS = ['diffusers', 'hypothesis.strategies', 'ipykernel.kernelapp', 'jupyterlab.labapp', 'jupytext', 'nbdev.export',
+         'pytest', 'smalldocs', 'voila.app', 'xdist.plugin']
 
 
 def warm(name):
@@ -23,10 +30,18 @@ def warm(name):
     PCAMachine(images, tau=.5).denoise(x, .1)
 
 
+def bytecode(name):
+    "Import a module: Python keeps the bytecode of all that it imports."
+    importlib.import_module(name)
+
+
 def main():
-    "In two processes."
+    "In two processes; the tools are imported by the first that is free."
     argparse.ArgumentParser(prog='tools/warm.py', description=__doc__).parse_args()
-    with ProcessPoolExecutor(2) as pool: list(pool.map(warm, ('float32', 'float64')))
+    with ProcessPoolExecutor(2) as pool:
+        work = [pool.submit(warm, name) for name in ('float32', 'float64')]
+        work += [pool.submit(bytecode, name) for name in (*HEAVY, *TOOLS)]
+        for w in work: w.result()
 
 
 if __name__ == '__main__': main()
