@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Compile what many processes need before they start together: each finds it on disk.
 
-That is the loops, single and double precision beside each other in a process each, and the bytecode of what the
-checks import, where `make install PIP_FLAGS=--no-compile` left it out: pip compiles all that it installs, on one core.
+That is the loops, single and double precision beside each other in a process each, and the
+bytecode of what the checks import, where `make install PIP_FLAGS=--no-compile` left it out: pip
+compiles all that it installs, on one core.
 """
 import argparse
 import importlib
@@ -10,8 +11,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 from nb import HEAVY
 
-TOOLS = ['diffusers', 'hypothesis.strategies', 'ipykernel.kernelapp', 'jupyterlab.labapp', 'jupytext', 'nbdev.export',
-         'pytest', 'smalldocs', 'voila.app', 'xdist.plugin']
+# What the checks start, beside what the notebooks import.
+TOOLS = ['diffusers', 'hypothesis.strategies', 'ipykernel.kernelapp', 'jupyterlab.labapp',
+         'jupytext', 'nbdev.export', 'pytest', 'smalldocs', 'voila.app', 'xdist.plugin']
 
 
 def warm(name):
