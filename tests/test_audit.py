@@ -187,6 +187,9 @@ def test_refusals_are_of_one_line(refused):
                         'at least two': (NET, DATA, TEST[:1]), 'held_out must hold': (NET, DATA, torch.zeros(3, 1, 8, 8))}.items():
         with pytest.raises(CreativityError, match=re.escape(words)) as e: audit(*args, quick=True)
         assert '\n' not in str(e.value)
+    some = load('fashion_mnist', n=20)
+    with pytest.raises(CreativityError, match='knows 10 classes, and the images have none of class 3'):
+        audit(net, Images(some.x[some.y != 3], some.y[some.y != 3]), load('fashion_mnist', 'test', n=9), quick=True)
     for level in (0, 1): refused(f'audit --n 40 --level {level}', 'level must lie between 0 and 1')
     refused('audit --network cifar10-resnet --data fashion_mnist', 'makes images of shape (3, 32, 32)')
     refused('audit --seeds 0', '--seeds must be at least 1')

@@ -11,7 +11,7 @@ import torch
 from creativity import files
 from creativity.data.disk import write_dictionary
 from creativity.data.images import Images, from_uint8, to_uint8
-from creativity.diffusion import CosineSchedule, EDMSchedule, sample, seed_noise
+from creativity.diffusion import CosineSchedule, Denoiser, EDMSchedule, sample, seed_noise
 from creativity.machines.mix import Tempered
 from creativity.machines.whole import ISMachine
 from creativity.machines.windows import BBELSMachine, LSMachine
@@ -515,3 +515,63 @@ def test_nulls_of_a_tempered_machine_keep_the_true_noise():
     for of in (ls, Tempered(ls, 4.)):
         filters, _ = wiener_flows({'network': Flow(ls, 2), 'it': Flow(of, 2)})
         assert filters['Wiener'].denoiser.schedule == ls.schedule
+
+
+@pytest.mark.parametrize('names', [['cat', 'dog'], ['dog', 'Cat']])
+def test_a_class_is_the_same_for_all_or_it_is_said(names):
+    mine = ISMachine(Images(X, Y, class_names=names))
+    net = from_x0(lambda x, t, label: x*.5, S, shape=(1, 8, 8), classes=['cat', 'dog'])
+    if names[0] == 'cat':
+        with warnings.catch_warnings():
+            warnings.filterwarnings('error', message='class')
+            assert compare(net, mine, label='dog', **ARGS).labels == [1]*4
+        return
+    with pytest.raises(ValueError, match="class 'cat' is number 0 and 1"): compare(net, mine, label='cat', **ARGS)
+    with pytest.warns(UserWarning, match="class 0 is 'cat' for network, 'dog' for IS"): compare(net, mine, **ARGS)
+
+
+def test_who_is_called_like_a_null_is_compared():
+    filters = {'Wiener': wiener_of(MACHINES['IS']), 'noise, low-passed': LSMachine(X, Y, scales=3)}
+    c = compare(NET, MACHINES | filters, nulls=True, **ARGS)
+    assert c.machines == [*MACHINES, *filters]
+    assert {'null, Wiener', 'null, noise, low-passed'} < set(c.nulls)
+    assert str(c).count('Wiener') >= 2
+    other = wiener_of(ISMachine(X[:6], Y[:6]))
+    kept_apart = compare(NET, MACHINES | {'Wiener': other}, **ARGS)
+    torch.testing.assert_close(kept_apart.images['Wiener'][:1], sample(other, seed_noise([0], (1, 8, 8)), 3, torch.tensor([0])), atol=1e-5, rtol=0)
+
+
+class Own(Denoiser):
+    schedule, shape = S, (1, 8, 8)
+    def __init__(self, answer): self.answer = answer
+    def denoise(self, x, t, label=None): return self.answer(x)
+
+
+class OwnNoise(Own):
+    denoise = Denoiser.denoise
+    def noise(self, x, t, label=None): return self.answer(x)
+
+
+class Unlabelled(Own):
+    def denoise(self, x, t): return x
+
+
+@pytest.mark.parametrize('kind', [Own, OwnNoise])
+@pytest.mark.parametrize(('answer', 'got'), [(lambda x: None, 'NoneType'), (lambda x: x[:, :, 1:], r'\[1, 1, 7, 8\]'),
+                                             (lambda x: x.numpy(), 'ndarray')])
+def test_answers_of_an_own_denoiser_are_looked_at(kind, answer, got):
+    with pytest.raises(ValueError, match=rf'noise of {kind.__name__} must return images .*got {got}|denoise of Own must .*got {got}'):
+        compare(NET, kind(answer), **ARGS)
+
+
+def test_an_own_denoiser_takes_a_label():
+    with pytest.raises(ValueError, match=r'denoise of Unlabelled must take \(x, t, label\)'): compare(NET, Unlabelled(None), **ARGS)
+    assert compare(NET, Own(lambda x: x*.5), **ARGS).median['mse']['Own'] < 1e-9
+
+
+def test_images_on_another_scale_are_said():
+    how = dict(protocol='one-step', times=(.3,), seeds=2, progress=False)
+    with pytest.warns(UserWarning, match=r'images= lies in .* the training images in'): compare(NET, MACHINES, images=(X + 1)*127.5, **how)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('error', message='images=')
+        compare(NET, MACHINES, images=X, **how)

@@ -58,6 +58,7 @@ def test_unwrapped_and_labelled():
     (lambda m, x: m.sources(x, .5, pixel=(9, 0)), 'no pixel'),
     (lambda m, x: m.sources(x, .5, pixel=(0, -1)), 'no pixel'),
     (lambda m, x: m.sources(x, .5, pixel=(0, 0), top=0), 'top must be'),
+    (lambda m, x: m.sensitivity(x[None], .5, (0, 0), channel=1), 'no channel 1 among 1'),
     (lambda m, x: m.sources(x, .5, k=4, pixel=(0, 0)), 'odd'),
     (lambda m, x: m.sources(x[None, None], .5, pixel=(0, 0)), 'of one image'),
     (lambda m, x: m.sources(x*float('nan'), .5, pixel=(0, 0)), 'NaN'),

@@ -207,6 +207,15 @@ def test_sources_are_drawn_where_they_lie():
         shown = fig.axes[4].images[0].get_array()[..., 0]
         assert torch.equal(torch.from_numpy(shown.copy()), to_uint8(s.window[0][0]))
     with pytest.raises(ValueError, match='with pixel='): mosaic.show_sources(m.sources(X[0], .3), X[0], DATA, (2, 1))
+    last = int(s.image.max())
+    with pytest.raises(ValueError, match=f'image {last} is a source, and there are only'): mosaic.show_sources(s, X[0], DATA[:last], (2, 1))
+
+
+def test_a_picture_is_explained_on_its_scale_and_alone_or_in_a_batch_of_one():
+    m = LSMachine(DATA, scales=3)
+    assert mosaic.explain(DATA[:1], m).facts == mosaic.explain(DATA[0], m).facts
+    with pytest.warns(UserWarning, match='image lies in .* the training images in'): mosaic.explain((DATA[0] + 1)*127.5, m)
+    with pytest.raises(ValueError, match=r'must be a tensor of shape \[3, 7, 6\], got ndarray'): mosaic.explain(DATA[0].numpy(), m)
 
 
 @pytest.mark.parametrize(('call', 'words'), [

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ..errors import CreativityError
+from ..errors import CreativityError, warn
 from torch import Tensor
 
 from .images import class_slices, named_class, to_uint8
@@ -182,3 +182,17 @@ class TensorStore(Store):
         if rows.start == rows.stop: return iter(())
         n = self.most or len(self)
         return zip(self.tensor[rows].split(n), self.order[rows].split(n), strict=True)
+
+# %% ../../nbs/library/data/store.ipynb #ff3eaa22
+def warn_of_scale(
+    x: Tensor, # pictures
+    store: Store, # of others
+    name: str, # what the pictures are called
+) -> None:
+    "Warn of values that lie far beyond those of some images of a store."
+    some = store.read(0, min(64, len(store)))
+    (low, high), (least, most) = (tuple(v.item() for v in y.aminmax()) for y in (some, x))
+    room = (high - low)/2
+    if least >= low - room and most <= high + room: return
+    warn(f'{name} lies in {least:.3g} … {most:.3g}, the training images in '
+         f'{low:.3g} … {high:.3g}: bring it to their scale')

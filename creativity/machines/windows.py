@@ -595,6 +595,8 @@ class Machine(Denoiser):
         i, j = pixel
         if not (0 <= i < H and 0 <= j < W):
             raise CreativityError(f'there is no pixel {pixel} in an image of {H}×{W}')
+        if channel is not None and not 0 <= channel < self.shape[0]:
+            raise CreativityError(f'there is no channel {channel} among {self.shape[0]}')
         g, channels = torch.zeros_like(x), self.shape[0] if channel is None else 1
         g[:, slice(None) if channel is None else channel, i, j] = 1/channels
         return self.pullback(g, x, t, label, k).to(x.device, x.dtype)

@@ -607,6 +607,10 @@ def _check_audit(net, d, held, samples, level):
     labels = isinstance(d, Store) or d.y is not None
     if classes_of(net) and not (labels and held.y is not None):
         raise CreativityError('the network is conditional, but the images have no labels')
+    has = d.class_slices if isinstance(d, Store) else [] if d.y is None else d.y.unique().tolist()
+    if missing := sorted(set(classes_of(net)) - set(has)):
+        raise CreativityError(f'the network knows {len(classes_of(net))} classes, and the images '
+                              f'have none of class {missing[0]}: give images of every class')
 
 def _who(net, shape):
     "What tells the network from another; one that fails says how."

@@ -85,6 +85,11 @@ def _rebuilt(kind, machine, images):
     return kind(images, **settings)
 
 # %% ../../nbs/library/measure/nulls.ipynb #af27c153
+def _free_name(name, flows):
+    "The name of a null; another one where somebody who is compared has it."
+    return f'null, {name}' if name in flows else name
+
+# %% ../../nbs/library/measure/nulls.ipynb #ec6270e8
 def wiener_flows(
     flows: Mapping[str, Flow], # 'network', and the machines that are compared with it
 ) -> tuple[dict[str, Flow], dict[str, str]]: # filters by name; machine -> its filter's name
@@ -97,7 +102,7 @@ def wiener_flows(
         if name == 'network' or machine is None: continue
         key = (images_checksum(machine), str(machine.class_slices), flow.steps)
         if key not in known:
-            known[key] = 'Wiener' if not known else f'Wiener {len(known) + 1}'
+            known[key] = _free_name('Wiener' if not known else f'Wiener {len(known) + 1}', flows)
             filters[known[key]] = Flow(wiener_of(machine), flow.steps)
         name_of[name] = known[key]
     return filters, name_of
@@ -175,4 +180,4 @@ def null_flows(
             nulls[f'{name}, other data'] = Flow(other, flow.steps, unlabelled=not told)
     brightness = _moments(machines[0][1]) if machines else (0., .5)
     nulls['noise, low-passed'] = Flow(LowPass(network.denoiser, *brightness), 1, unlabelled=True)
-    return nulls
+    return {_free_name(n, flows): f for n, f in nulls.items()}

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..data.images import Images
 from ..data.show import ink
+from ..data.store import warn_of_scale
 from ..diffusion import Denoiser, seed_ids
 from ..errors import CreativityError, in_words
 from .nulls import Flow, null_flows, wiener_flows
@@ -32,6 +33,7 @@ from creativity.measure.pair import (
     classes_of,
     fingerprint,
     look_at,
+    machine_inside,
     spread_labels,
 )
 from creativity.metrics import (
@@ -220,6 +222,8 @@ def one_step(
     facts = dict(protocol='one-step', names=list(everyone), times=times, nulls=list(free),
                  denoisers={n: fingerprint(d, shape) for n, d in everyone.items()},
                  reference=reference)
+    machine = next((m for m in map(machine_inside, everyone.values()) if m is not None), None)
+    if machine is not None: warn_of_scale(x[ids], machine.store, 'images=')
     warning = look_at(network, named.values())
     found = _run_beliefs(flows | free | filters, facts, ids, labels, x, out, progress)
     if warning: found.facts['warning'] = warning

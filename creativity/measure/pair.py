@@ -16,12 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion import Denoiser, Schedule, class_number, seed_labels, seed_noise
-from ..errors import CreativityError
+from ..errors import CreativityError, takes, warn
 from ..machines.widths import whole_number
 from ..machines.windows import Machine
 from ..networks.wrap import Along, check_denoiser, check_label
 
 # %% ../../nbs/library/measure/pair.ipynb #05c27334
+def _answer(denoiser, x, t, label):
+    "What a denoiser believes, refused if it is not one image for each image."
+    own = 'noise' if type(denoiser).denoise is Denoiser.denoise else 'denoise'
+    ask, kind = getattr(denoiser, own), type(denoiser).__name__
+    if not takes(ask, 3):
+        raise CreativityError(f'{own} of {kind} must take (x, t, label), label None where there '
+                              'is none')
+    y = ask(x, t, label)
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise CreativityError(f'{own} of {kind} must return images {list(x.shape)}, got {got}')
+    return y if own == 'denoise' else denoiser.denoise(x, t, label)
+
+# %% ../../nbs/library/measure/pair.ipynb #f9536b47
 def probe(
     denoiser: Denoiser, # any
     shape: tuple, # (C,H,W)
@@ -30,7 +44,7 @@ def probe(
     "What a denoiser answers to one noise image at two times; refused if it is NaN or Inf."
     x, other = seed_noise([0], shape).to(denoiser.device), seed_noise([1], shape)
     other = other.double().flatten()
-    told = [denoiser.denoise(x, t, label).double().cpu().flatten() for t in (.3, .7)]
+    told = [_answer(denoiser, x, t, label).double().cpu().flatten() for t in (.3, .7)]
     if not all(v.isfinite().all() for v in told):
         raise CreativityError('the network returned NaN or Inf')
     return [v for y in told for v in (y.mean().item(), (y@other/other.norm()).item())]
@@ -173,12 +187,27 @@ def check_labels(
                 if isinstance(d, Machine): d.store.find(c)
                 else: check_label(c, getattr(d, 'num_classes', None))
             except CreativityError as e: raise CreativityError(f'{name}: {e}') from None
+    _same_classes(denoisers, labels)
+
+def _same_classes(denoisers, labels):
+    "Warn of a number that is one class here and another one there, by their names."
+    named = {n: d.class_names for n, d in denoisers.items() if d.class_names}
+    for c in dict.fromkeys(labels or []):
+        said = {n: str(v[c]) for n, v in named.items() if c < len(v)}
+        if len({v.lower() for v in said.values()}) < 2: continue
+        told = ', '.join(f'{v!r} for {n}' for n, v in said.items())
+        return warn(f'class {c} is {told}: they are asked by number, so for different things')
 
 # %% ../../nbs/library/measure/pair.ipynb #ba0da9c4
 def _numbers(label, denoisers):
-    "Class names as numbers, by whoever knows them; all else as it is."
-    names = next((d.class_names for d in denoisers if getattr(d, 'class_names', None)), None)
-    return class_number(label, names)
+    "Class names as numbers, by all who know some; all else as it is."
+    named = [d.class_names for d in denoisers if getattr(d, 'class_names', None)]
+    found = [class_number(label, names) for names in named] or [class_number(label, None)]
+    if isinstance(label, str|list|tuple) and any(v != found[0] for v in found):
+        told = ' and '.join(dict.fromkeys(str(v) for v in found))
+        raise CreativityError(f'class {label!r} is number {told}: those that are compared must '
+                              'number their classes alike')
+    return found[0]
 
 def spread_labels(
     network: Denoiser, # the truth

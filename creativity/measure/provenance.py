@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import creativity
 from ..data.images import from_uint8, to_uint8
-from ..data.store import Store
+from ..data.store import Store, warn_of_scale
 from ..diffusion import Denoiser, check_input, samples, seed_ids
 from ..engine.plan import Plan, box_sum, ls_rule, pad
 from ..engine.stream import nearest
@@ -514,9 +514,19 @@ def verdict(
             f'those of {len(null)} real images at {min(windows):.3f} to {max(windows):.3f}')
 
 # %% ../../nbs/library/measure/provenance.ipynb #aeb80ddb
+def _one_image(image, machine):
+    "A picture [C,H,W] as a tensor, refused if it is none of the machine's shape."
+    if isinstance(image, Tensor) and image.ndim == 4 and len(image) == 1: image = image[0]
+    if not isinstance(image, Tensor) or image.shape != machine.shape:
+        got = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise CreativityError(f'image must be a tensor of shape {list(machine.shape)}, got {got}')
+    warn_of_scale(image, machine.store, 'image')
+    return image
+
+# %% ../../nbs/library/measure/provenance.ipynb #0ac802e9
 @in_words
 def explain(
-    image: Tensor, # [C,H,W] in [-1,1]
+    image: Tensor, # [C,H,W], or [1,C,H,W], on the scale of the training images
     machine: Machine, # whose dictionary: IS, LS, ELS or bbELS
     # window width; default: the machine's at t = 0 (`creativity explain` makes its machine with 7)
     k: int|None = None,
@@ -534,9 +544,7 @@ def explain(
         raise CreativityError(f'null must be a whole number of training images, got {null!r}')
     if noise is not None and not (isinstance(noise, int|float) and noise >= 0):
         raise CreativityError(f'noise must be a number, at least 0, got {noise!r}')
-    if not isinstance(image, Tensor) or image.shape != machine.shape:
-        got = list(getattr(image, 'shape', []))
-        raise CreativityError(f'image must be a tensor of shape {list(machine.shape)}, got {got}')
+    image = _one_image(image, machine)
     found = consistency(image, machine, k, label, margin=False, progress=progress)
     patch, store, rows = image_patches(image, found), machine.store, machine.store.rows(label)
     distance, nearest = _nearest_image_stored(image[None], store, label)
@@ -611,6 +619,9 @@ def show_sources(
         raise CreativityError('these are sources of all pixels: ask for those of one, with pixel=')
     store = images.store if isinstance(images, Machine) else as_store(images, span=None)
     n, whole = len(s.weight), x.reshape(x.shape[-3:])
+    if max(s.image.tolist()) >= len(store):
+        raise CreativityError(f'image {max(s.image.tolist())} is a source, and there are only '
+                              f'{len(store)}: give the training images of the machine')
     fig, axs = plt.subplots(2, n + 1, figsize=(1.3*(n + 1), 3), layout='constrained')
     places = [pixel, *s.place.tolist()]
     names = ['x', *(f'image {i}' for i in s.image.tolist())]
