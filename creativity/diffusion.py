@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from itertools import pairwise
-from operator import index
+from operator import ge, gt, index
 from typing import Any, NamedTuple
 
 import torch
@@ -285,22 +285,41 @@ class _Levels(_Turning):
     def sigma(self, t): return self.of.sigma(t)
 
 # %% ../nbs/library/diffusion.ipynb #8dae0d56
+def _curve(made, name, t):
+    "A curve at times [n]; an error of one line if it has not one number for each."
+    v = getattr(made, name)(t)
+    if v.shape == t.shape: return v
+    raise CreativityError(f'{name}(t) of {made} must give one number for each time, got shape '
+                          f'{tuple(v.shape)} for {len(t):,} times')
+
+# %% ../nbs/library/diffusion.ipynb #e5cab0d5
 def _check_curves(made):
     "Refuse curves that leave the unit circle, or whose noise does not grow."
-    t = torch.linspace(0, 1, 9, dtype=torch.float64)
-    total, angle = made.a(t)**2 + made.sigma(t)**2, made.angle(t)
-    off = (total - 1).abs().nan_to_num(torch.inf) + 0*t
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    # what was given comes first
+    names = ('angle', 'a', 'sigma') if type(made).a is Schedule.a else ('a', 'sigma', 'angle')
+    v = {name: _curve(made, name, t) for name in names}
+    total, angle = v['a']**2 + v['sigma']**2, v['angle']
+    off = (total - 1).abs().nan_to_num(torch.inf)
     if not (off < 1e-4).all():
         i = int(off.argmax())
-        raise CreativityError(f'{made} must keep a² + sigma² = 1, got {float((total + 0*t)[i]):.3g}'
-                              f' at t = {float(t[i]):g}: for z = (1 − τ)·x0 + τ·noise give '
-                              'FlowSchedule(), for z = x0 + s·noise EDMSchedule(); from_flow and '
-                              'from_edm wrap their networks')
-    angle = angle + 0*t
-    if not (angle.diff() > -1e-9).all() or angle[0] <= -1e-9 or angle[-1] >= math.pi/2 + 1e-6:
-        raise CreativityError(f'the noise of {made} must grow, from the image at t = 0 to noise at '
-                              't = 1: the angle atan2(sigma, a) must rise within [0, π/2], it goes '
-                              f'from {float(angle[0]):.3g} to {float(angle[-1]):.3g}')
+        raise CreativityError(f'{made} must keep a² + sigma² = 1, got {float(total[i]):.3g} at t = '
+                              f'{float(t[i]):g}: divide both by sqrt(a² + sigma²), and the noisy '
+                              'images likewise; for z = (1 − τ)·x0 + τ·noise give FlowSchedule(), '
+                              'for z = x0 + s·noise EDMSchedule(); from_flow and from_edm wrap '
+                              'their networks')
+    _check_rise(made, t, angle)
+
+def _check_rise(made, t, angle):
+    "Refuse noise that does not grow; where levels are made in float32, it may waver a little."
+    fall, fell = (angle.cummax(0).values - angle).max(0)
+    inside = angle[0] > -1e-9 and angle[-1] < math.pi/2 + 1e-6
+    whole = inside and angle[-1] > angle[0] + 1e-9
+    if whole and fall < 1e-3: return
+    goes = f'goes from {float(angle[0]):.3g} to {float(angle[-1]):.3g}'
+    if whole: goes = f'falls before t = {float(t[fell]):.3g}'
+    raise CreativityError(f'the noise of {made} must grow, from the image at t = 0 to noise at '
+                          't = 1: the angle atan2(sigma, a) must rise within [0, π/2], it ' + goes)
 
 # %% ../nbs/library/diffusion.ipynb #a25d3b3f
 def as_schedule(
@@ -473,6 +492,10 @@ class Denoiser:
         x0 = self.denoise(x, t, label, **kwargs)
         return v_from_x0(x, x0, *levels(self.schedule, x, t))
 
+    def _rows(self, rows, n):
+        "The denoiser for some rows of a batch of `n`: what knows something of each keeps theirs."
+        return self
+
 # %% ../nbs/library/diffusion.ipynb #4b9f3e8b
 def class_number(
     label, # a number, a class name, one for each image (a list or tensor), or None
@@ -588,11 +611,13 @@ def seed_ids(
     seed: int = 0, # the first, when `seeds` says how many
 ) -> list[int]: # ids
     "The seed ids that are meant: whole numbers from 0 to 2⁶³ − 1, at least one."
-    given: Any = seeds # arrays and tensors too
+    # arrays and tensors too; `index` would take a tensor [1] of one id for how many
+    given: Any = seeds.tolist() if isinstance(seeds, Tensor) else seeds
+    first = index(seed)
     try:
         if index(given) > 10**7:
             raise CreativityError(f'seeds={seeds}: at most ten million at a time')
-        ids = list(range(seed, seed + index(given)))
+        ids = list(range(first, first + index(given)))
     except TypeError:
         try: ids = [index(i) for i in given]
         except (TypeError, ValueError):
@@ -606,6 +631,12 @@ def seed_ids(
     return ids
 
 # %% ../nbs/library/diffusion.ipynb #884759d4
+def _are_ids(seeds):
+    "Is a tensor a list of seed ids, or how many, and not noise?"
+    real = seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool
+    return seeds.ndim < 2 and not real
+
+# %% ../nbs/library/diffusion.ipynb #4cd1bfe6
 def start_noise(
     denoiser: Denoiser, # tells shape and device
     seeds: Tensor|int|Sequence[int], # noise [B,C,H,W], how many images, or seed ids
@@ -615,7 +646,10 @@ def start_noise(
 ) -> Tensor: # [B,C,H,W] the noise to start from
     "What `seeds` stands for, as noise on the denoiser's device."
     shape = shape or denoiser.shape
-    if isinstance(seeds, Tensor):
+    if isinstance(seeds, Tensor) and not _are_ids(seeds):
+        if seeds.ndim != 4:
+            raise CreativityError('seeds must be noise [B,C,H,W], how many images, or a list of '
+                                  f'seed ids, got {seeds.dtype} {tuple(seeds.shape)}')
         check_input(seeds, 1., shape=shape)
         return seeds.to(denoiser.device)
     if not shape:
@@ -637,6 +671,13 @@ def fresh_noise(
     return lambda: torch.stack([draw(g) for g in gens]).to(x)
 
 # %% ../nbs/library/diffusion.ipynb #f04a8cb1
+def _check_fall(times, wrong):
+    "Refuse times of which a next one is `wrong`, greater (or equal), beside the one before."
+    if len(times) < 2 or any(wrong(s, t) for t, s in pairwise(times)):
+        raise CreativityError('times must be at least two numbers in [0,1] that fall, '
+                              f'got {list(times)[:4]}')
+
+# %% ../nbs/library/diffusion.ipynb #49b81f10
 class Times(list):
     "A sampler's grid: n + 1 falling times in [0,1]. Asked at all but the last, which is its end."
     def __init__(self,
@@ -650,15 +691,13 @@ class Times(list):
         except (TypeError, ValueError):
             raise CreativityError('times must be a falling list of numbers in [0,1], '
                                   f'got {times!r}') from None
-        if len(self) < 2 or any(s > t for t, s in pairwise(self)):
-            raise CreativityError('times must be at least two numbers in [0,1] that fall, '
-                                  f'got {list(self)[:4]}')
+        _check_fall(self, gt)
         self.landings = list(self[1:] if landings is None else landings)
         if len(self.landings) != len(self) - 1:
             raise CreativityError(f'{len(self) - 1} landings are needed, got {len(self.landings)}')
         self.start, self.clean = start, self[-1] == 0 if clean is None else clean
 
-# %% ../nbs/library/diffusion.ipynb #49b81f10
+# %% ../nbs/library/diffusion.ipynb #adcc438a
 @in_words
 def time_grid(
     steps: int = 20, # n
@@ -666,10 +705,19 @@ def time_grid(
     published: bool = False, # the paper's code: i = n-1, ..., 1
 ) -> Times: # start·i/n for i = n, ..., 0
     "The times of the theory's sampler."
-    if not isinstance(steps, int) or not 1 + published <= steps <= 10**6:
+    steps = index(steps)
+    if not 1 + published <= steps <= 10**6:
         raise CreativityError(f'steps must be at least {1 + published} and at most a million, '
                               f'got {steps}')
     return Times([start*i/steps for i in range(steps - published, -1, -1)])
+
+def _grid_of(times, steps, start, published):
+    "The grid that is meant. A published one may ask twice at a time, one's own list may not."
+    if times is None: return time_grid(steps, start, published)
+    if isinstance(times, Times): return times
+    grid = Times(times)
+    _check_fall(grid, ge)
+    return grid
 
 # %% ../nbs/library/diffusion.ipynb #b201cbdc
 class State(NamedTuple):
@@ -715,8 +763,7 @@ def samples(
 ) -> Iterator[State]: # n + 1 states (n if published), the last is the final image
     "The reverse process, state by state. Where the last time is 0, every method ends on x̂₀."
     step, x = _stepper(method), start_noise(denoiser, seeds, seed, shape=shape)
-    grid = time_grid(steps, start, published) if times is None else times
-    if not isinstance(grid, Times): grid = Times(grid)
+    grid = _grid_of(times, steps, start, published)
     _, label = check_input(x, grid[0], label, class_names=denoiser.class_names)
     fresh, n = fresh_noise(x), len(grid) - 1
     if grid.start != 1: x = x*grid.start
@@ -746,17 +793,17 @@ def sample(
     "The images that `denoiser` makes of `seeds`; the same images whatever `batch_size` is."
     if batch_size is not None and batch_size < 1:
         raise CreativityError(f'batch_size must be at least 1, got {batch_size}')
-    grid = time_grid(steps, start, published) if times is None else times
-    if not isinstance(grid, Times): grid = Times(grid)
+    grid = _grid_of(times, steps, start, published)
     x = start_noise(denoiser, seeds, seed, generator, shape)
     _, label = check_input(x, grid[0], label, class_names=denoiser.class_names)
     n, out = batch_size or len(x), []
     part = lambda v, i: v[i:i+n] if isinstance(v, Tensor) else v
-    chunks = [(x[i:i+n], part(label, i)) for i in range(0, len(x), n)]
+    chunks = [(denoiser._rows(slice(i, i + n), len(x)), x[i:i+n], part(label, i))
+              for i in range(0, len(x), n)]
     with tqdm(total=len(chunks)*(len(grid) - 1), unit='step', leave=False,
               disable=progress is False, delay=2 if progress is None else 0) as bar:
-        for noise, of in chunks:
-            for state in samples(denoiser, noise, label=of, method=method, times=grid):
+        for mine, noise, of in chunks:
+            for state in samples(mine, noise, label=of, method=method, times=grid):
                 if state.i: bar.update()
             out.append(state.x)
     return torch.cat(out)

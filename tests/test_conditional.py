@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from creativity.data.find import load
+from creativity.data.images import Images
 from creativity.diffusion import CosineSchedule, sample
 from creativity.errors import CreativityError
 from creativity.machines.conditional import Conditional, inpainting, shrinking
@@ -74,7 +75,62 @@ def test_a_mask_is_the_measurement_of_its_pixels():
         for y in (data[0], data[:1], data[[0, 0]], inpainting(mask)(data[:1]), inpainting(mask)(data[0])):
             assert torch.equal(Conditional(m, mask, y, .3).denoise(x, .5), wanted)
     with pytest.raises(CreativityError, match=r'mask must have the shape \[6, 5\] or \[3, 6, 5\]'): Conditional(m, flat.T, data[:1])
-    with pytest.raises(CreativityError, match='bool tensor'): Conditional(m, flat.float(), data[:1])
+    with pytest.raises(CreativityError, match=r'^a mask as measure must be a bool tensor'): Conditional(m, flat.float(), data[:1])
+    with pytest.raises(CreativityError, match=r'^known must be a bool tensor'): inpainting(flat.float())
+
+
+UPPER = torch.zeros(6, 5, dtype=torch.bool)
+UPPER[:3] = True
+HALVES = {'mask': (UPPER, lambda z: z), 'function': (lambda z: z[..., :3, :], lambda z: z[..., :3, :])}
+
+
+def _images(n=9): return torch.rand(n, 3, 6, 5, generator=torch.Generator().manual_seed(0))*2 - 1
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+@pytest.mark.parametrize('half', HALVES)
+def test_what_was_measured_must_be_finite(half, bad):
+    "One NaN would leave all of the measurement out."
+    measure, of = HALVES[half]
+    y = _images(1)
+    y[0, 0, 0, 0] = bad
+    with pytest.raises(CreativityError, match=r'^y must be finite, it holds NaN or Inf$'): Conditional(ISMachine(_images()), measure, of(y))
+
+
+def test_what_a_mask_leaves_out_may_be_nan():
+    y = _images(1).masked_fill(~UPPER, math.nan)
+    assert sample(Conditional(ISMachine(_images()), UPPER, y), 1, steps=2).isfinite().all()
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 3])
+@pytest.mark.parametrize('half', HALVES)
+def test_each_image_keeps_what_was_measured_of_it(half, batch_size):
+    measure, of = HALVES[half]
+    told = Conditional(ISMachine(_images()), measure, of(_images(3)))
+    torch.testing.assert_close(sample(told, 3, 3, batch_size=batch_size), sample(told, 3, 3), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('seeds', 'batch_size'), [(2, None), (2, 1), (4, None), (6, 3)])
+@pytest.mark.parametrize('half', HALVES)
+def test_measurements_of_another_number_of_images_are_one_line(half, seeds, batch_size):
+    measure, of = HALVES[half]
+    told = Conditional(ISMachine(_images()), measure, of(_images(3)))
+    with pytest.raises(CreativityError, match=f'^y must be that of one image.* got y of 3 images for {seeds}$'): sample(told, seeds, 2, batch_size=batch_size)
+
+
+@pytest.mark.parametrize('machine', [ISMachine(_images()), BBELSMachine(_images(), scales=3)], ids=repr)
+def test_pixels_of_another_range_are_refused(machine):
+    with pytest.raises(CreativityError, match=r'^y must lie in \[-1, 1\], as the images of the machine do, got values from .* to 2\d\d: bring them there'):
+        Conditional(machine, UPPER, (_images() + 1)[:1]*127.5)
+
+
+@pytest.mark.parametrize('told', [
+    lambda: Conditional(ISMachine(100*_images(), range=None), UPPER, 100*_images(1)), # latents
+    lambda: Conditional(ISMachine(Images(100*_images(), range=None)), UPPER, 100*_images(1)),
+    lambda: Conditional(ISMachine(_images()), lambda z: 100*z, 100*_images(1)), # of no known range
+    lambda: Conditional(ISMachine(_images()), UPPER, 3*_images(1), noise=2.)], ids=['latents', 'Images', 'function', 'noisy'])
+def test_pixels_of_a_range_that_may_be_are_taken(told):
+    assert sample(told(), 1, steps=2).isfinite().all()
 
 
 @pytest.mark.parametrize('measure', [lambda z: z**2, lambda z: z.abs(), lambda z: z.clamp(-1, 1), lambda z: z[..., :2] + .01],

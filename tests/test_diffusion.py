@@ -141,6 +141,25 @@ class Line:
     def sigma(self, t): return self.curves[1](t)
 
 
+class Angle(Schedule):
+    "An angle of one's own."
+    def __init__(self, curve): self.curve = curve
+    def angle(self, t): return self.curve(t)
+
+
+class Pair(Schedule):
+    "Levels of one's own."
+    def __init__(self, *curves): self.curves = curves
+    def a(self, t): return self.curves[0](t)
+    def sigma(self, t): return self.curves[1](t)
+
+
+def test_levels_in_float32_are_a_schedule():
+    "Where there is little noise, sqrt(1 - a²) wavers in its last digits."
+    slow = lambda t: torch.cos(1.5*t**3).float()
+    as_schedule(Pair(slow, lambda t: (1 - slow(t)**2).clamp(min=0).sqrt()))
+
+
 def test_schedule_of_ones_own():
     s = Curves()
     assert s == Curves() != Curves(3.)
@@ -176,6 +195,13 @@ def test_an_object_with_curves_is_a_schedule(duck):
     (Line(lambda t: t, lambda t: (1 - t**2).sqrt()), r'^the noise of Line\(.*must grow, .* from 1.57 to 0$'),
     (Line(lambda t: (3*t).cos(), lambda t: (3*t).sin()), 'must rise within .* from 0 to 3'),
     (Line(lambda t: math.cos(t), torch.sin), r'^Line.a\(t\) gets a float64 tensor: use torch functions, as torch.cos \(.*scalar'),
+    (Angle(lambda t: t*0 + 1), r'^the noise of Angle\(.*must rise .* from 1 to 1$'),
+    (Angle(lambda t: (t + .05*torch.sin(40*t))*1.5), r'^the noise of Angle\(.*must rise .* falls before t = 0\.\d+$'),
+    (Angle(lambda t: .3), r'^angle\(t\) of Angle\(.*must give one number for each time, got shape \(\) for 1,001 times$'),
+    (Angle(lambda t: t[:3]), r'^angle\(t\) of Angle\(.*must give one number for each time, got shape \(3,\)'),
+    (Pair(lambda t: .6, lambda t: .8), r'^a\(t\) of Pair\(.*must give one number for each time, got shape \(\)'),
+    (Pair(torch.cos, lambda t: torch.sin(t)[:3]), r'^sigma\(t\) of Pair\(.*must give one number for each time, got shape \(3,\)'),
+    (Line(lambda t: 0*t + 1, lambda t: 10*t), r'divide both by sqrt\(a² \+ sigma²\), and the noisy images likewise; .*FlowSchedule.*EDMSchedule'),
     (Line(torch.cos, lambda t: None), r'^Line.sigma\(t\) gets'),
     (Line(torch.cos, lambda t: math.sqrt(-1)), r'^Line.sigma\(t\) gets')])
 def test_no_schedule_is_one_line(bad, says):
@@ -282,6 +308,12 @@ def test_a_seed_is_an_image(method):
     torch.testing.assert_close(sample(d, seed_noise(range(10), SHAPE).double(), method=method).float(), all10)
 
 
+@pytest.mark.parametrize(('seeds', 'ids'), [(torch.arange(3), [0, 1, 2]), (torch.tensor([7]), [7]), (torch.tensor(2), [0, 1]), (torch.tensor([4, 1], dtype=torch.uint8), [4, 1])])
+def test_whole_numbers_in_a_tensor_are_seed_ids(seeds, ids):
+    assert D.seed_ids(seeds) == ids
+    assert torch.equal(sample(Gaussian(), seeds, 2), sample(Gaussian(), ids, 2))
+
+
 def test_ddpm_noise_is_fresh():
     f = D.fresh_noise(seed_noise(range(200), SHAPE))
     z = torch.stack([seed_noise(range(200), SHAPE), f(), f()]).flatten(1)
@@ -320,11 +352,11 @@ def test_times():
     beside = list(samples(d, x, times=Times([1, .5, 0], landings=[.45, 0])))
     torch.testing.assert_close(beside[1].x, D.ddim(d, x, d.denoise(x, 1.), 1., .45))
     assert torch.equal(beside[2].x, d.denoise(beside[1].x, .5))
-    assert sample(d, x, times=[.5, .5, .5]).isfinite().all()
-    assert sample(d, x, times=[.5, .5, .5], method='ddpm').isfinite().all()
+    assert sample(d, x, times=Times([.5, .5, .5])).isfinite().all() # a published grid may
+    assert sample(d, x, times=Times([.5, .5, .5]), method='ddpm').isfinite().all()
 
 
-@pytest.mark.parametrize(('times', 'says'), [([.2, .5], 'that fall'), ([1.], 'that fall'), ([], 'that fall'), ([2., 0], 'numbers in'),
+@pytest.mark.parametrize(('times', 'says'), [([.2, .5], 'that fall'), ([.5, .5], 'that fall'), ([1., .5, .5, 0.], 'that fall'), ([1.], 'that fall'), ([], 'that fall'), ([2., 0], 'numbers in'),
                                              ([float('nan'), 0], 'numbers in'), ([[1, 0]], 'falling list')])
 def test_bad_times(times, says):
     with pytest.raises(ValueError, match=says) as e: sample(Gaussian(), 2, times=times)
@@ -429,6 +461,10 @@ BAD = [
     (lambda: sample(Gaussian(), 0), 'at least 1'), (lambda: sample(Gaussian(), 2, batch_size=0), 'batch_size must be at least 1'), (lambda: sample(Gaussian(), 2, steps=0), 'steps must be at least 1'),
     (lambda: sample(Gaussian(), 2, steps=1, published=True), 'steps must be at least 2'),
     (lambda: sample(Gaussian(), 2, method='leapfrog'), "method must be one of .* got 'leapfrog'"),
+    (lambda: sample(Gaussian(), 2, steps='5'), "^steps must be a whole number, got '5'$"), (lambda: sample(Gaussian(), 2, steps=2.5), '^steps must be a whole number, got 2.5$'),
+    (lambda: sample(Gaussian(), 2, seed=1.2), '^seed must be a whole number, got 1.2$'), (lambda: sample(Gaussian(), 'x'), "^seeds must be .* got 'x'$"),
+    (lambda: sample(Gaussian(), torch.rand(3)), r'^seeds must be noise .* got torch.float32 \(3,\)$'), (lambda: sample(Gaussian(), torch.tensor([True])), '^seeds must be noise'),
+    (lambda: sample(Gaussian(), torch.arange(-3, 0)), 'seed ids must be from 0'), (lambda: sample(Gaussian(), X.int()), 'floating-point'),
     (lambda: sample(Gaussian(), torch.randn(2, 3, 4, 5)), r'images of shape \(1, 4, 5\)'),
     (lambda: EDMSchedule(sigma_min=2, sigma_max=1), '0 < sigma_min < sigma_max'),
 ]

@@ -6,6 +6,7 @@
 __all__ = ['inpainting', 'shrinking', 'Conditional']
 
 # %% ../../nbs/library/machines/conditional.ipynb #7d1ddf56
+import copy
 from collections.abc import Callable
 
 import torch
@@ -15,13 +16,18 @@ from ..diffusion import Denoiser, levels
 from ..errors import CreativityError
 
 # %% ../../nbs/library/machines/conditional.ipynb #4f5decf2
+def _check_mask(mask, name):
+    "Refuse what is no mask of pixels; `name` is what a user calls it."
+    if mask.dtype != torch.bool or mask.ndim not in (2, 3) or not mask.any():
+        raise CreativityError(f'{name} must be a bool tensor [H,W] or [C,H,W] with a pixel in it, '
+                              f'got {mask.dtype} {tuple(mask.shape)}')
+
+# %% ../../nbs/library/machines/conditional.ipynb #1100791c
 def inpainting(
     known: Tensor, # [H,W] or [C,H,W] bool: what is measured
 ) -> Callable[[Tensor], Tensor]: # [B,C,H,W] -> [B,C,n], of [C,H,W] -> [B,n]
     "The measurement that keeps some pixels."
-    if known.dtype != torch.bool or known.ndim not in (2, 3) or not known.any():
-        raise CreativityError('known must be a bool tensor [H,W] or [C,H,W] with a pixel in it, '
-                              f'got {known.dtype} {tuple(known.shape)}')
+    _check_mask(known, 'known')
     return lambda x: x[..., known.to(x.device)]
 
 # %% ../../nbs/library/machines/conditional.ipynb #44f2e589
@@ -45,12 +51,27 @@ def _check_linear(measure, like):
 def _measurement(measure, y, shape):
     "The function that is meant, and what it gave: a mask is `inpainting` of whole images, too."
     if not isinstance(measure, Tensor): return measure, y
+    _check_mask(measure, 'a mask as measure')
     pixels = inpainting(measure)
     if shape and measure.shape != tuple(shape)[-measure.ndim:]:
         raise CreativityError(f'the mask must have the shape {list(shape[1:])} or {list(shape)}, '
                               f'got {list(measure.shape)}')
     H, W = measure.shape[-2:]
     return pixels, pixels(y) if y.ndim > 2 and y.shape[-2:] == (H, W) else y
+
+def _check_y(y, noise, machine=None):
+    "Refuse a measurement with NaN, and pixels far outside of those that a machine has."
+    if not torch.isfinite(y).all(): raise CreativityError('y must be finite, it holds NaN or Inf')
+    span, store = getattr(machine, 'range', None), getattr(machine, 'store', None)
+    if span is None or store is None: return
+    # the range is that of tensors: `Images` may have one of their own
+    own = store.read(0, min(len(store), 64)).flatten().cpu().double()
+    lo, hi = (v.item() for v in torch.cat([own, torch.tensor(span).double()]).aminmax())
+    low, high, far = y.min().item(), y.max().item(), (hi - lo)/2 + 5*noise
+    if lo - far <= low and high <= hi + far: return
+    raise CreativityError(f'y must lie in [{lo:g}, {hi:g}], as the images of the machine do, got '
+                          f'values from {low:.3g} to {high:.3g}: bring them there (bytes by '
+                          'from_uint8)')
 
 # %% ../../nbs/library/machines/conditional.ipynb #8dcdf1a0
 def _transpose(measure, like):
@@ -88,7 +109,7 @@ class Conditional(Denoiser):
         denoiser: Denoiser, # the prior: a machine or a network that gradients flow through
         # linear, of a batch [B,C,H,W]; or a mask [H,W] or [C,H,W], bool: those pixels
         measure: Callable[[Tensor], Tensor]|Tensor,
-        # what was measured: of every image, or of one for all; with a mask an image will do, too
+        # what was measured: of each image, or of one for all; with a mask an image will do, too
         y: Tensor,
         noise: float = .05, # standard deviation of the measurement
         # 'exact': with the posterior covariance; 'dps': a number instead, faster, coarser, and with
@@ -105,6 +126,8 @@ class Conditional(Denoiser):
                                   f'got {type(measure).__name__}')
         self.measure, self.y = _measurement(measure, y, denoiser.shape)
         self.denoiser, self.checked = denoiser, isinstance(measure, Tensor)
+        _check_y(self.y, noise, denoiser if self.checked else None)
+        self._part: tuple[slice, int]|None = None # which of how many images; None: all
         self.s2, self.form, self.products = noise**2, form, products
         self.schedule, self.shape, self.device = denoiser.schedule, denoiser.shape, denoiser.device
         self.class_names = denoiser.class_names
@@ -115,11 +138,24 @@ class Conditional(Denoiser):
     def residual(self, x0):
         "What the measurement says that the image does not, [B,n] float64."
         seen = self.measure(x0)
-        if self.y.shape[-seen.ndim + 1:] != seen.shape[1:]:
-            wanted = tuple(seen.shape[1:])
-            raise CreativityError(f'y must have the shape {wanted} of a measurement, or that with '
-                                  f'a batch in front, got {tuple(self.y.shape)}')
-        return (self.y.to(seen) - seen).flatten(1).double()
+        return (self._each(seen).to(seen) - seen).flatten(1).double()
+
+    def _rows(self, rows, n):
+        part = copy.copy(self)
+        part._part = rows, n
+        return part
+
+    def _each(self, seen):
+        "What was measured of one image, for all, or of each that is asked."
+        y, shape = self.y, seen.shape[1:]
+        if y.shape != shape and y.shape[1:] != shape:
+            raise CreativityError(f'y must have the shape {tuple(shape)} of a measurement, or that '
+                                  f'with a batch in front, got {tuple(y.shape)}')
+        if y.shape == shape or len(y) == 1: return y
+        rows, n = self._part or (slice(None), len(seen))
+        if len(y) == n: return y[rows]
+        raise CreativityError('y must be that of one image, for all, or of each image of the batch'
+                              f': got y of {len(y)} images for {n}')
 
     def denoise(self, x, t, label=None, **kwargs):
         "The posterior mean [B,C,H,W] given `x` and the measurement, as nearly as the form allows."
