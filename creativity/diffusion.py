@@ -607,7 +607,7 @@ def seed_noise(
 # %% ../nbs/library/diffusion.ipynb #b849624c
 @in_words
 def seed_ids(
-    seeds: int|Sequence[int], # how many, or ids
+    seeds: int|Sequence[int]|Tensor, # how many, or ids
     seed: int = 0, # the first, when `seeds` says how many
 ) -> list[int]: # ids
     "The seed ids that are meant: whole numbers from 0 to 2⁶³ − 1, at least one."

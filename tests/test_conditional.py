@@ -119,8 +119,8 @@ def test_measurements_of_another_number_of_images_are_one_line(half, seeds, batc
 
 
 @pytest.mark.parametrize('machine', [ISMachine(_images()), BBELSMachine(_images(), scales=3)], ids=repr)
-def test_pixels_of_another_range_are_refused(machine):
-    with pytest.raises(CreativityError, match=r'^y must lie in \[-1, 1\], as the images of the machine do, got values from .* to 2\d\d: bring them there'):
+def test_pixels_of_another_range_are_warned_of(machine):
+    with pytest.warns(UserWarning, match=r'^y lies in .* … 2\d\d, the training images in .* … 1: bring it to their scale$'):
         Conditional(machine, UPPER, (_images() + 1)[:1]*127.5)
 
 
@@ -129,6 +129,7 @@ def test_pixels_of_another_range_are_refused(machine):
     lambda: Conditional(ISMachine(Images(100*_images(), range=None)), UPPER, 100*_images(1)),
     lambda: Conditional(ISMachine(_images()), lambda z: 100*z, 100*_images(1)), # of no known range
     lambda: Conditional(ISMachine(_images()), UPPER, 3*_images(1), noise=2.)], ids=['latents', 'Images', 'function', 'noisy'])
+@pytest.mark.filterwarnings('error')
 def test_pixels_of_a_range_that_may_be_are_taken(told):
     assert sample(told(), 1, steps=2).isfinite().all()
 
