@@ -142,7 +142,7 @@ def test_sample_takes_class_names_published_scales_and_folders(run, tmp_path):
     ('--k 65', '63'),
     ('--scales 3,4,5', 'must be odd'),
     ('--scales 3;5', 'there are cifar10-resnet'),
-    ('--scales celeba-vit', 'or give widths'),
+    ('--scales celeba-vit', 'give widths, as 5 or 3,5,7, or a name'),
     ('--seeds 0', '--seeds must be at least 1'),
     ('--seeds -2', '--seeds must be at least 1'),
     ('--seed -1', '--seed must be at least 0'),
@@ -241,6 +241,7 @@ def test_train(run, tmp_path):
     line = 'train --data mine --batch 4 --out net'
     code, out, _ = run(f'{line} --steps 2')
     assert code == 0
+    assert out.splitlines()[0] == 'training on 9 images of mine, 1 held out for the loss curve'
     assert out.splitlines()[-1] == 'wrote ' + ', '.join(f'net/{f}' for f in ('network.safetensors', 'network.json', 'curve.csv', 'checkpoint.safetensors'))
     assert run(f'{line} --steps 3')[0] == 0
     assert json.loads(Path('net/network.json').read_text())['steps'] == 3

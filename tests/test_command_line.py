@@ -70,6 +70,16 @@ def test_shared_options_mean_the_same(name):
         if p.name in ('seeds', 'seed', 'steps', 'n', 'images'): assert p.name in terminal.LEAST
 
 
+@pytest.mark.parametrize('name', [n for n in NAMES if n != 'study'])
+def test_seed_is_the_first_of_seeds_where_there_are_some(name):
+    params = {p.name: p for p in find(name).params}
+    if 'seed' in params: assert ('the first of --seeds' in params['seed'].help) == ('seeds' in params)
+
+
+def test_train_says_that_images_are_held_out():
+    assert 'a tenth, at most 256, is held out' in next(p.help for p in find('train').params if p.name == 'data')
+
+
 def test_shared_options_have_one_type():
     functions = [f for n, f in vars(cli).items() if n.startswith('run_')]
     functions += [import_module(f'creativity.studies.{n}').run_study for n in cli.study_titles()]
@@ -288,6 +298,7 @@ def test_explain_reads_samples_by_index(run, refused):
     exact = facts['nearest_image_distance']
     assert run('explain s/seed_000001.png --label 3 --n 12 --null 0 --out e')[0] == 0
     assert abs(json.loads(Path('e/explain.json').read_text())['nearest_image_distance'] - exact) < .01
+    refused('explain s', 's is a folder: give one picture')
     refused('explain s/samples.npz --index 2 --label 3 --n 12', '--index must be from 0 to 1')
     refused('explain s/samples.npz --data cifar10 --n 12', 'choose other --data')
     refused('explain s/samples.npz --index -1 --n 12', '--index must be at least 0')

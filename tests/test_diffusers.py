@@ -323,6 +323,7 @@ def test_find_network(tmp_path):
 @pytest.mark.parametrize(('what', 'error', 'says'), [
     ('mine.py:missing', CreativityError, 'has no function missing'), ('mine.py:number', CreativityError, 'has no function number'),
     ('mine.py:other', CreativityError, 'must return a denoiser'), ('mine.py:f', CreativityError, 'must take no argument and return'), ('no.py:net', FileNotFoundError, 'no file'), ('nowhere:net', FileNotFoundError, 'no module or file'),
+    ('mine.py', CreativityError, r'FILE\.py:FUNCTION, .*mine\.py:net$'), ('mine.py:', CreativityError, r'FILE\.py:FUNCTION, .*mine\.py:net$'),
     ('model.pt', CreativityError, 'must be safetensors'), ('empty', FileNotFoundError, 'no scheduler configuration'), ('mnist-vit', FileNotFoundError, 'no network')])
 def test_no_network_is_one_line(tmp_path, what, error, says):
     (tmp_path/'empty').mkdir()

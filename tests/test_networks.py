@@ -599,11 +599,11 @@ def test_training_says_on_which_images(tmp_path, capsys):
     small = dict(steps=1, batch=2, width=4, depth=1, dim=8, n=20, size=16)
     net = run_with('mnist', tmp_path/'a', **small, progress=True)
     out = capsys.readouterr().out
-    assert out == 'training on 20 images of mnist (the subset in the package; --full, or full=True, takes the full set)\n'
+    assert out == 'training on 20 images of mnist (the subset in the package; --full, or full=True, takes the full set), 256 held out for the loss curve\n'
     assert (net.shape, net.card['data']['images']) == ((1, 16, 16), 20)
     assert '--data mnist --size 16 --n 20 --arch' in net.card['command']
     run_with(toy(), tmp_path/'b', steps=1, batch=2, width=4, depth=1, dim=8, progress=True)
-    assert capsys.readouterr().out == 'training on 58 images of toy\n'
+    assert capsys.readouterr().out == 'training on 58 images of toy, 6 held out for the loss curve\n'
     run_with('mnist', tmp_path/'c', **small)
     assert capsys.readouterr().out == ''
 

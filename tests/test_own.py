@@ -240,6 +240,50 @@ def test_what_is_no_class(tmp_path):
     with pytest.raises(ValueError, match='no labels'): load(tmp_path/'loose', label='a')
 
 
+@pytest.mark.parametrize(('names', 'packed', 'says'), [
+    (['a/0.png', 'b/0.png', '2.png'], False, '{} has no classes: 1 of 3 images is beside its sub-folders'),
+    (['a/0.png', 'b/0.png', '2.png'], True, '{} has no classes: 1 of 3 images is beside its sub-folders'),
+    (['all/a/0.png', 'all/1.png'], True, '{} has no classes: 1 of 2 images is beside its sub-folders'),
+    (['cat/0.png', 'cat/1.png'], False, '{} has no classes: all images lie in one sub-folder, cat, and only two or more'),
+    (['cat/0.png', 'cat/1.png'], True, None), (['0.png', '1.png'], False, None), (['a/0.png', 'b/0.png'], False, None)])
+def test_classes_that_are_not_taken_are_told(tmp_path, names, packed, says):
+    path = put({n: encode(GREY) for n in names}, tmp_path/'mine', packed)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        load(path)
+    assert [len(str(w.message).splitlines()) for w in told] == [1]*(says is not None)
+    for w in told: assert str(w.message).startswith(says.format(path))
+
+
+@pytest.mark.parametrize('name', ['cat.jpg', 'cat.HEIC', 'cat'])
+def test_one_picture_is_no_set(tmp_path, name):
+    (tmp_path/name).write_bytes(encode(GREY))
+    with pytest.raises(CreativityError) as e: load(tmp_path/name)
+    assert str(e.value) == f'{tmp_path/name} is a single picture, which is no set: give its folder, or a zip of several'
+
+
+@pytest.mark.parametrize('kind', [np.asarray, torch.as_tensor])
+@pytest.mark.parametrize(('shape', 'one'), [((96, 80, 3), 'array[None]'), ((96, 80, 4), 'array[None, ..., :3]'), ((5, 5, 4), 'array[None, ..., :3]')])
+def test_one_photograph_is_not_taken_for_many_grey_images(shape, one, kind):
+    array = kind(np.zeros(shape, np.uint8))
+    with pytest.raises(CreativityError) as e: load(array)
+    one_line(e, '[N,H,W] (grey), [N,H,W,C] or [N,C,H,W]', str(list(shape)), f'one photograph: that is {one};')
+    assert load(eval(one)).x.shape == (1, 3, *shape[:2])
+    assert load(array[:, None]).x.shape == (shape[0], 1, *shape[1:])
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 3), (8, 3, 3), (9, 8, 5), (3, 8, 8)])
+def test_three_axes_are_grey_images(shape): assert load(np.zeros(shape, np.uint8)).x.shape == (shape[0], 1, *shape[1:])
+
+
+@pytest.mark.parametrize('suffix', ['npz', 'npy', 'safetensors', 'pt'])
+def test_a_damaged_file_is_named_once(tmp_path, suffix):
+    path = tmp_path/f'text.{suffix}'
+    path.write_text('no arrays')
+    with pytest.raises(CreativityError) as e: load(path)
+    assert one_line(e).count(str(path)) == 1
+
+
 def test_folders_that_are_numbers_follow_the_numbers(tmp_path):
     d = load_folder(put({f'{i}/0.png': encode(GREY*0 + i) for i in range(12)}, tmp_path/'numbers'))
     assert d.class_names == [str(i) for i in range(12)]

@@ -168,9 +168,20 @@ def test_widths_in_words(text, found):
 
 
 def test_words_that_are_no_widths():
-    words = (f"no calibrated scales for '3,x', there are {', '.join(w.calibrated_networks())}, and no published scales for '3,x', there are {', '.join(PUBLISHED)}, "
-             'or give widths, as 5 or 3,5,7')
+    words = ("give widths, as 5 or 3,5,7, or a name: "
+             f"no calibrated scales for '3,x', there are {', '.join(w.calibrated_networks())}, and no published scales for '3,x', there are {', '.join(PUBLISHED)}")
     with refuses(CreativityError, words): w.read_widths('3, x')
+
+
+@pytest.mark.parametrize('read', [w.read_calibration, w.calibrated_scales, w.named_scales])
+def test_a_calibrations_file_that_is_not_there(read):
+    with refuses(FileNotFoundError, 'out/none.json does not exist: creativity calibrate writes such a file'): read('out/none.json')
+
+
+@pytest.mark.parametrize('read', [w.read_widths, w.check_scales])
+def test_widths_in_a_file_that_is_not_there(read):
+    words = 'give widths, as 5 or 3,5,7, or a name: out/none.json does not exist: creativity calibrate writes such a file'
+    with refuses(FileNotFoundError, words): read('out/none.json')
 
 
 def test_widths_in_words_along_a_schedule():

@@ -599,7 +599,8 @@ def train_end(
 @command(app, 'creativity train --data fashion_mnist --arch resnet --preset compact '
               '--minutes 30 --out out/resnet')
 def run_train(
-    data: str = 'fashion_mnist', # training images
+    # training images; of one's own a tenth, at most 256, is held out for the loss curve
+    data: str = 'fashion_mnist',
     full: bool = False, # of a set
     size: str|None = None, # of the images
     n: int|None = None, # of the images
@@ -1138,6 +1139,7 @@ def run_explain(
     from creativity.measure.provenance import explain, explain_files
     kind = machine_named(machine)
     if kind is ESMachine: raise CreativityError('es has no windows: choose is, ls, els or bbels')
+    if image.is_dir(): raise CreativityError(f'{image} is a folder: give one picture')
     if not image.is_file(): raise NotFound(f'there is no file {image}')
     where, out = read_device(device), writable_folder(out)
     is_sample, width = image.suffix == '.npz', (k or 7) if kind.windowed else None

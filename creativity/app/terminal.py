@@ -167,7 +167,7 @@ SHARED = dict(
             'or FILE.py:FUNCTION',
     scales='window widths: a list (3,5,9; lowest noise first) or a name '
            '(mnist-unet, published:mnist-unet)',
-    seed='what all random numbers follow from; the first of --seeds',
+    seed='what all random numbers follow from',
     device='cpu, cuda or mps',
     out='a folder, made if need be')
 
@@ -214,6 +214,7 @@ def callback_of(
     def described(p):
         "The type of a parameter, with its help."
         text = option_help(p.name, docs[p.name])
+        if p.name == 'seed' and 'seeds' in params: text += '; the first of --seeds'
         if p.default is p.empty or p.name == argument:
             return Annotated[p.annotation, typer.Argument(help=text)]
         # a flag is named, so that no --no-NAME stands beside it

@@ -46,6 +46,11 @@ def channels_first(
     any_channels: bool = False, # take any C, for latents, which must be [N,C,H,W] then; else 1 or 3
 ) -> Tensor: # [N,C,H,W]
     "Images with their channels where torch wants them; `[N,C,H,W]` wins where both could be meant."
+    if x.ndim == 3 and x.shape[2] in (3, 4) and min(x.shape[:2]) > x.shape[2]:
+        one = 'array[None]' if x.shape[2] == 3 else 'array[None, ..., :3]'
+        raise CreativityError('images must be [N,H,W] (grey), [N,H,W,C] or [N,C,H,W], and '
+                              f'{list(x.shape)} may be one photograph: that is {one}; grey images '
+                              f'{x.shape[2]} pixels wide are array[:, None]')
     if x.ndim == 3: return x[:, None]
     if x.ndim == 4 and (any_channels or x.shape[1] in (1, 3)): return x
     if x.ndim == 4 and x.shape[3] in (1, 3): return x.permute(0, 3, 1, 2).contiguous()

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import commonpath, dirname
 from typing import Any, Literal
 
 import numpy as np
@@ -169,6 +170,33 @@ def _folder_classes(
     return np.array([label[p[0]] for p in parts]), classes
 
 # %% ../../nbs/library/data/own.ipynb #22447cfe
+def _tell_no_classes(
+    path: Path, # folder or zip file
+    names: list[str], # of the images within it, of which no classes are made
+) -> None:
+    "Warn of sub-folders that are no classes; one folder around all in a zip is none of them."
+    parents = [dirname(n) for n in names]
+    root = commonpath(set(parents))
+    beside = parents.count(root)
+    if beside < len(names):
+        are = 'is' if beside == 1 else 'are'
+        warn(f'{path} has no classes: {beside} of {len(names)} images {are} beside its '
+             'sub-folders, which are classes if every image is in one')
+    elif root and path.is_dir():
+        warn(f'{path} has no classes: all images lie in one sub-folder, {root}, and only two or '
+             'more are classes')
+
+# %% ../../nbs/library/data/own.ipynb #91926eb7
+def _is_picture(
+    path: Path, # a file
+) -> bool: # by its name, or by what it holds
+    "Tell a single image file from others."
+    if path.suffix.lower() in (*_SUFFIXES, *_UNREAD): return True
+    try: Image.open(path, formats=_KINDS).close()
+    except Exception: return False # a damaged file can fail anywhere in its decoder
+    return True
+
+# %% ../../nbs/library/data/own.ipynb #4cada3c9
 def _reader(
     path: Path, # folder or zip file
 ) -> tuple[list[str], Callable[[str], bytes]]: # all files within it; how to read one
@@ -184,6 +212,9 @@ def _reader(
         return [p.relative_to(path).as_posix() for p in path.rglob('*') if p.is_file()], from_folder
     try: archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+        if _is_picture(path):
+            raise CreativityError(f'{path} is a single picture, which is no set: give its folder, '
+                                  'or a zip of several') from None
         what = f'{path} is neither a folder nor a whole zip file'
         raise CreativityError(f'{what}: {brief(e)}') from None
 
@@ -193,7 +224,7 @@ def _reader(
 
     return archive.namelist(), from_zip
 
-# %% ../../nbs/library/data/own.ipynb #91926eb7
+# %% ../../nbs/library/data/own.ipynb #b77ebf62
 def image_files(
     path: str|Path, # folder (and what is below), or zip file
 ) -> ImageFiles:
@@ -208,7 +239,9 @@ def image_files(
 
     names = sorted(filter(wanted, names))
     if not names: raise CreativityError(f'no image files ({", ".join(_KINDS)}) in {path}')
-    return ImageFiles(path, names, read, *_folder_classes(names))
+    labels, classes = _folder_classes(names)
+    if classes is None: _tell_no_classes(path, names)
+    return ImageFiles(path, names, read, labels, classes)
 
 # %% ../../nbs/library/data/own.ipynb #149e2cdd
 def _one_by_one(
@@ -260,7 +293,7 @@ def _tell_bad(
 
 # %% ../../nbs/library/data/own.ipynb #df73e13f
 def load_folder(
-    path: str|Path, # folder (and what is below) or zip file; sub-folders are classes
+    path: str|Path, # folder (and what is below) or zip file; two or more sub-folders are classes
     size: int|Sequence[int] = 32, # side of the images, or (height, width)
     n: int|None = None, # how many, the classes taken in turn; default: all, sorted by path
     color: bool|None = None, # True: RGB, False: grey, None: grey only if all are
@@ -320,11 +353,11 @@ def read_arrays(
     if not path.exists(): raise NotFound(f'{path} does not exist')
     if suffix not in ARRAYS:
         raise CreativityError(f'{path}: choose a .npy, .npz, .safetensors, .pt or .pth file')
+    if suffix == '.npz': return read_npz(path)
     with plainly(path):
         if suffix == '.npy':
             array = _read_npy(path)
             return ArrayFile(path, ['images'], lambda _: array)
-        if suffix == '.npz': return read_npz(path)
         if suffix == '.safetensors':
             tensors = safe_open(path, 'pt')
             return ArrayFile(path, tensors.keys(), tensors.get_tensor)

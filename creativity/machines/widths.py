@@ -68,6 +68,8 @@ def read_calibration(
 ) -> dict: # the record, with `scales`, `best` [seeds][steps], `images`, `data`, `command`, …
     "A stored calibration; a one-line error if there is none or it is damaged."
     path = Path(name) if str(name).endswith('.json') else scales_file(name)
+    if not path.exists() and str(name).endswith('.json'):
+        raise NotFound(f'{path} does not exist: creativity calibrate writes such a file')
     if not path.exists():
         raise NotFound(f'no calibrated scales for {str(name)!r}: run creativity '
                        f'calibrate, or choose one of {calibrated_networks()}')
@@ -155,7 +157,7 @@ def read_widths(
         return int(words[0]) if len(words) == 1 else [int(w) for w in words]
     try: return widths_along(*_named(','.join(words)), schedule)
     except CreativityError as e:
-        raise type(e)(f'{e}, or give widths, as 5 or 3,5,7') from None
+        raise type(e)(f'give widths, as 5 or 3,5,7, or a name: {e}') from None
 
 # %% ../../nbs/library/machines/widths.ipynb #ce4ea287
 @in_words

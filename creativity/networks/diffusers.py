@@ -390,6 +390,9 @@ def find_network(
         return load_network(own, device) if own.exists() else from_diffusers(path, device=device)
     if ':' in str(what) and str(what).rpartition(':')[2].isidentifier():
         return _from_python(str(what), device)
+    if path.suffix == '.py' or '.py:' in str(what):
+        raise CreativityError(f'{what}: name the function that returns the network, too: '
+                              f'FILE.py:FUNCTION, as in {str(what).partition(".py")[0]}.py:net')
     if path.suffix == '.json': return load_network(path.with_suffix('.safetensors'), device)
     if path.suffix in ('.pt', '.pth', '.ckpt', '.bin', '.pkl'):
         raise CreativityError(f'{what}: weights must be safetensors. Wrap the network in a Python '

@@ -683,10 +683,11 @@ def how_told(
     return told
 
 # %% ../../nbs/library/networks/train.ipynb #6e6b80b8
-def _which_images(data, how):
-    "On which images a network is trained, in one line."
+def _which_images(data, held_out, how):
+    "On which images a network is trained, and how many are held out, in one line."
     part = ' (the subset in the package; --full, or full=True, takes the full set)'
-    return f'training on {len(data):,} images of {data.name}{part if how["subset"] else ""}'
+    return (f'training on {len(data):,} images of {data.name}{part if how["subset"] else ""}, '
+            f'{len(held_out):,} held out for the loss curve')
 
 # %% ../../nbs/library/networks/train.ipynb #ad237712
 def _trainer(data, held_out, recipe, setup):
@@ -752,7 +753,7 @@ def train(
     facts = dict(resume(trainer, path, facts), how=how)
     budget = None
     if not recipe.steps: budget = Budget(minutes or math.inf, trainer.step, trainer.seconds)
-    if progress: print(_which_images(data, how))
+    if progress: print(_which_images(data, held_out, how))
     if budget and not _goes_on(trainer, stop, minutes, budget): _say_ended(trainer, out)
     else: run_steps(trainer, path, facts, held_out, minutes, stop, budget, progress, every)
     card = make_card(read_state(path), setup.name, setup.preset, data.class_names)
