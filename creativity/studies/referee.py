@@ -871,7 +871,7 @@ def noise_figure(
     result: dict, # of the study
 ) -> Figure:
     "Skill in one step by noise level, a panel for each sort of network."
-    fig, axs = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained', sharey=True)
+    fig, axs = plt.subplots(1, 4, figsize=(9, 3.2), layout='constrained', sharey=True)
     looks = _LOOKS | {'equivariant Wiener': ('<', '#999999', 5)}
     for ax, sort in zip(axs, SORTS, strict=True):
         for name, (mark, color, size) in looks.items():
@@ -885,7 +885,7 @@ def noise_figure(
         ax.set(title=sort, xlim=(1, 0), ylim=(-.6, 1), xlabel='time t')
         ax.axhline(0, color='.7', lw=1)
     axs[0].set_ylabel('skill in one step')
-    axs[0].legend(fontsize=6)
+    fig.legend(*axs[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8)
     return fig
 
 # %% ../../nbs/studies/referee.ipynb #1ec50091
