@@ -396,7 +396,9 @@ def test_demo(run, tmp_path):
     assert Path('d/table.md').read_text().strip() in out
     assert all(len({len(s) for s in t.splitlines()}) == 1 for t in Path('d/table.md').read_text().strip().split('\n\n'))
     rows = json.loads(Path('d/table.json').read_text())['rows']
-    assert list(rows) == ['IS', 'LS', 'bbELS', 'trained ResNet', 'held-out images']
+    assert list(rows) == ['IS', 'LS', 'bbELS', 'Wiener', 'ResNet, other label', 'trained ResNet', 'held-out images']
+    assert len(rows['Wiener']['rs']) == len(rows['ResNet, other label']['rs']) == 6
+    assert '| r with the network: ResNet, other label |' in out
     assert len(rows['bbELS']['rs']) == 6
     assert max(rows['IS']['distances']) < .05 < min(rows['bbELS']['distances'])
     assert list(rows['bbELS']['n_eff']) == ['1.0', '0.666667', '0.333333']
