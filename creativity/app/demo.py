@@ -373,8 +373,8 @@ def demo_rows(
         rows[name] = table_row(r, distance, agreement(trained, r.x))
     for name, x in nulls.items():
         agrees = agreement(trained, x)
-        distance = spread(nearest_image(x, d, labels)[0])
-        rows[name] = dict(r=float(np.median(agrees)), rs=agrees, **distance)
+        far = spread(nearest_image(x, d, labels)[0])
+        rows[name] = dict(r=float(np.median(agrees)), rs=agrees, **far)
     rows['trained ResNet'] = spread(nearest_image(trained, d, labels)[0])
     rows['held-out images'] = spread(nearest_image(held_out.x, d, held_out.y)[0])
     return rows
