@@ -108,9 +108,9 @@ function inspect() {
   }
 }
 
-// One tab for each width; the pages share what it has cached.
-async function openTab(browser, url, [width, height]) {
-  const context = await browser.newContext({ viewport: { width, height }, deviceScaleFactor: 1 })
+// One tab for all pages: they share what it has cached.
+async function openTab(browser, url) {
+  const context = await browser.newContext({ deviceScaleFactor: 1 })
   const tab = await context.newPage(), errors = new Set()
   tab.on('console', m => m.type() === 'error' && errors.add(`console: ${m.text()} ${m.location().url || ''}`.trim()))
   tab.on('pageerror', e => errors.add(`script: ${e.message}`))
@@ -119,13 +119,20 @@ async function openTab(browser, url, [width, height]) {
   return { tab, errors }
 }
 
-async function look({ tab, errors }, address, shot) {
+// Look at a page at several widths, as a reader who turns the phone: it is loaded at the first of them.
+async function look({ tab, errors }, address, sizes, shot) {
+  const found = []
   errors.clear()
-  await tab.goto(address, { waitUntil: 'load' })
-  await tab.waitForTimeout(50)
-  const found = await tab.evaluate(inspect), bad = [...errors, ...found.bad]
-  if (bad.length || screenshots) await tab.screenshot({ path: shot, fullPage: true })
-  return { ...found, bad }
+  for (const [name, [width, height]] of sizes) {
+    await tab.setViewportSize({ width, height })
+    if (!found.length) await tab.goto(address, { waitUntil: 'load' })
+    await tab.waitForTimeout(50)
+    const seen = await tab.evaluate(inspect), bad = [...errors, ...seen.bad]
+    errors.clear()
+    if (bad.length || screenshots) await tab.screenshot({ path: shot(name), fullPage: true })
+    found.push({ ...seen, bad: bad.map(b => `(${name}): ${b}`) })
+  }
+  return { ...found[0], bad: found.flatMap(f => f.bad) }
 }
 
 // What a reader types into the search box, on a page inside a folder, and the page that must be among the results.
@@ -207,17 +214,14 @@ async function check() {
   if (!existsSync(join(site, 'index.html'))) stop('there is no site in _docs: run tools/docs.py first')
   const browser = await launch()
   const [server, url] = await serve()
-  const problems = [], pages = {}
-  const tabs = {}
-  for (const [name, size] of Object.entries(widths)) tabs[name] = await openTab(browser, url, size)
+  const problems = [], pages = {}, tab = await openTab(browser, url), sizes = Object.entries(widths)
   let math = 0
   for (const page of readdirSync(site, { recursive: true }).filter(f => f.endsWith('.html')).sort()) {
-    for (const [name, tab] of Object.entries(tabs)) {
-      const shot = join(screens, `${page.replace('.html', '').replaceAll('/', '-')}-${name}.png`)
-      pages[page] = await look(tab, url + page, shot)
-      problems.push(...pages[page].bad.map(b => `${page} (${name}): ${b}`))
-    }
+    const shot = name => join(screens, `${page.replace('.html', '').replaceAll('/', '-')}-${name}.png`)
+    pages[page] = await look(tab, url + page, sizes, shot)
+    problems.push(...pages[page].bad.map(b => `${page} ${b}`))
     math += pages[page].math
+    sizes.reverse()   // half of the pages begin on a phone, half on a desk
   }
   problems.push(...deadLinks(pages, url), ...await find(browser, url))
   await browser.close()
