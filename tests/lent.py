@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 REFUSAL = "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64"
 ATEN = torch.ops.aten
@@ -38,9 +37,22 @@ class Lent(torch.Tensor):
     def __torch_dispatch__(cls, f, types, args=(), kwargs=None): return run(f, args, kwargs or {})
 
 
+def tensors_of(values):
+    "All tensors among the arguments of an operation, and in lists of them."
+    for v in values:
+        if isinstance(v, torch.Tensor): yield v
+        elif isinstance(v, tuple | list): yield from tensors_of(v)
+
+
+def changed(f, v):
+    "An argument with each tensor as f makes it. PyTorch's own `tree_map` would take most of the time of a test."
+    if isinstance(v, torch.Tensor): return f(v)
+    return type(v)(changed(f, part) for part in v) if type(v) in (tuple, list) else v
+
+
 def run(f, args, kwargs):
     "One operation, on the device of its tensors or the one that is asked for."
-    tensors = [v for v in tree_leaves((args, kwargs)) if isinstance(v, torch.Tensor)]
+    tensors = list(tensors_of((*args, *kwargs.values())))
     lent = [v for v in tensors if isinstance(v, Lent)]
     places = {v.place for v in lent}
     place, kwargs = next(iter(places), None), dict(kwargs)
@@ -55,9 +67,8 @@ def run(f, args, kwargs):
     by_mask = f is ATEN.index.Tensor and any(v.dtype == torch.bool for v in lent[1:])
     if lent and (f in WAITS or by_mask): seen['waits'] += 1
     plain = lambda v: v.inner if isinstance(v, Lent) else v
-    out = f(*tree_map(plain, args), **tree_map(plain, kwargs))
-    lend = lambda v: v if place is None or not isinstance(v, torch.Tensor) else _lent(v, place, lent)
-    return tree_map(lend, out)
+    out = f(*changed(plain, args), **{name: changed(plain, v) for name, v in kwargs.items()})
+    return out if place is None else changed(lambda v: _lent(v, place, lent), out)
 
 
 def _lent(v, place, before):

@@ -15,8 +15,8 @@ every_kind = pytest.mark.parametrize('name', KINDS)
 
 def problem():
     draw = torch.Generator().manual_seed(0)
-    data = torch.rand(9, 3, 6, 7, generator=draw)*2 - 1
-    return data, torch.arange(9) % 2, .7*data[:2] + .7*torch.randn(2, 3, 6, 7, generator=draw)
+    data = torch.rand(9, 3, 5, 6, generator=draw)*2 - 1
+    return data, torch.arange(9) % 2, .7*data[:2] + .7*torch.randn(2, 3, 5, 6, generator=draw)
 
 
 @pytest.fixture

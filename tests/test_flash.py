@@ -248,7 +248,7 @@ def test_a_machine_on_cuda(kind, fused, monkeypatch):
     monkeypatch.setattr(engine, 'can_fuse', lambda device: fused and device.type == 'cuda')
     monkeypatch.setattr(engine, 'fusing_pays', lambda *args: fused)
     monkeypatch.setattr(engine, 'attend_fused', by_kernel(calls))
-    x, data, *_ = problem(3, (5, 6), .4, N=40, B=2)
+    x, data, *_ = problem(3, (4, 5), .4, N=40, B=2)
     more = {} if kind in (ISMachine, ESMachine) else dict(scales=[3, 5])
     waits, y, m = [], torch.arange(40) % 2, kind(data, torch.arange(40) % 2, max_bytes=2**28, **more)
     with Lending(CUDA):
