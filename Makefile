@@ -5,6 +5,7 @@ PIP_FLAGS ?=
 JOBS ?= 2
 PORT ?= 8000
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet
 STAMP := $(VENV)/.installed
 TOOLS := .cache/browser
 TRITON := .cache/triton
@@ -30,7 +31,7 @@ $(STAMP): pyproject.toml settings.ini constraints.txt
 	@echo '== install into $(VENV)'
 	@# an install that was interrupted is started over from an empty folder
 	@$(PYTHON) -m venv $$(test ! -e $(VENV)/.installing || echo --clear) $(VENV) && rm -f $@ && touch $(VENV)/.installing
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(INSTALL) $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@mv $(VENV)/.installing $@
 
 install: $(STAMP) ## make .venv from constraints.txt (the other commands do it when needed)

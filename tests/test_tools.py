@@ -89,3 +89,22 @@ def test_module_edited_by_hand_is_found(tmp_path):
     assert r.returncode == 1
     assert 'creativity/data/own.py' in r.stderr
     assert (tmp_path/'creativity'/'data'/'own.py').read_text().endswith('# by hand\n'), 'the check must not touch the tree'
+
+
+def test_uv_is_told_what_pip_is_told(tmp_path, monkeypatch):
+    "Each place once, those on disk only where they are; nothing of an environment without settings."
+    room, here = tool('fast_install'), tmp_path/'wheels'
+    here.mkdir()
+    said = f""":env:.cert='/certs.pem'
+:env:.find-links='{here}'
+global.find-links='{here} {tmp_path}/none'
+global.extra-index-url='file://{here} file://{tmp_path}/none https://one.example/simple'
+global.index-url='https://two.example/simple'
+"""
+    monkeypatch.setattr(room.subprocess, 'run', lambda *_, **__: SimpleNamespace(stdout=said))
+    found = room.settings()
+    assert found['cert'] == ['/certs.pem']
+    assert list(room.flags(found)) == [
+        '--find-links', str(here), '--extra-index-url', f'file://{here}', '--extra-index-url', 'https://one.example/simple',
+        '--default-index', 'https://two.example/simple']
+    assert list(room.flags({})) == []
