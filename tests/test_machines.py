@@ -1,4 +1,5 @@
 "The machines against the readable definitions: within 1e-4 on the posterior mean, whatever the input and however it is computed."
+import os
 import subprocess
 import sys
 
@@ -65,8 +66,14 @@ def reference_error(golden, key, backend):
     return np.abs(out.numpy() - golden[key]).max()
 
 
-@pytest.mark.parametrize('case', [k for k in STORED if cases([k.split('/')[1]])])
-@pytest.mark.parametrize('backend', BACKENDS)
+STORED_CASES = [k for k in STORED if cases([k.split('/')[1]])]
+# a shift in PyTorch is the same whatever the width, which enters through box sums alone: LS has them at every width in a
+# moment, and those that shift over the whole image are asked for the widest one at each time
+WIDEST = {k.split('_k')[0]: k for k in sorted(STORED_CASES, key=lambda k: int((k.split('_k')[1:] or [0])[0]))}
+IN_PYTORCH = [k for k in STORED_CASES if '/LS' in k or k in WIDEST.values()]
+
+
+@pytest.mark.parametrize(('backend', 'case'), [(b, k) for b in BACKENDS for k in (IN_PYTORCH if b == 'torch' else STORED_CASES)])
 def test_stored_reference(backend, case):
     name, key = case.split('/')
     golden = {k.split('/')[1]: v for k, v in STORED.items() if k.startswith(name)}
@@ -166,20 +173,20 @@ T, LABEL = torch.tensor([.05, .3, .6, .95]), torch.tensor([0, 1, 0, 2])
 @pytest.mark.parametrize('name', list(EVERY))
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_chunks_order_batch_threads(name, backend):
-    whole = machine(name, DATA, backend, labels=LABELS).denoise(X, T, LABEL, **width(name, 3))
-    for budget in (2**23, 2**24): # a few images at a time
-        found = machine(name, DATA, backend, labels=LABELS, max_bytes=budget).denoise(X, T, LABEL, **width(name, 3))
-        torch.testing.assert_close(found, whole, atol=BOUND, rtol=0)
-    order = torch.randperm(150, generator=torch.Generator().manual_seed(1))
-    moved = machine(name, DATA[order], backend, labels=LABELS[order])
-    torch.testing.assert_close(moved.denoise(X, T, LABEL, **width(name, 3)), whole, atol=BOUND, rtol=0)
-    alone = torch.cat([moved.denoise(X[i:i + 1], T[i], int(LABEL[i]), **width(name, 3)) for i in range(4)])
+    (data, y), x = (DATA[:60, :, :6, :5], LABELS[:60]), X[..., :6, :5]
+    whole = machine(name, data, backend, labels=y).denoise(x, T, LABEL, **width(name, 3))
+    few = 2**14 if backend == 'torch' else 2**23 # 5 to 7 of the 20 images of a class at a time; what the loops need
+    found = machine(name, data, backend, labels=y, max_bytes=few).denoise(x, T, LABEL, **width(name, 3))
+    torch.testing.assert_close(found, whole, atol=BOUND, rtol=0)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    moved = machine(name, data[order], backend, labels=y[order])
+    alone = torch.cat([moved.denoise(x[i:i + 1], T[i], int(LABEL[i]), **width(name, 3)) for i in range(4)])
     torch.testing.assert_close(alone, whole, atol=BOUND, rtol=0)
     threads = torch.get_num_threads()
     try:
         for n in (1, 3):
             torch.set_num_threads(n)
-            torch.testing.assert_close(moved.denoise(X, T, LABEL, **width(name, 3)), whole, atol=BOUND, rtol=0)
+            torch.testing.assert_close(moved.denoise(x, T, LABEL, **width(name, 3)), whole, atol=BOUND, rtol=0)
     finally: torch.set_num_threads(threads)
 
 
@@ -299,11 +306,12 @@ def test_sources_of_a_pixel(name, pixel):
 
 @pytest.mark.parametrize('name', list(EVERY))
 def test_sources_of_all_pixels_are_the_mean_over_pixels(name):
-    m, k = machine(name, TensorStore(DATA[:9], most=2)), width(name, 3)
-    shares, total = m.sources(X[:1], .3, top=9, **k), torch.zeros(9, dtype=torch.float64)
-    for pixel in np.ndindex(10, 8):
-        s = m.sources(X[0], .3, pixel=pixel, top=10**6, **k)
-        total.index_add_(0, s.image, s.weight/80)
+    (data, x), k = (v[..., :6, :5] for v in (DATA[:9], X)), width(name, 3)
+    m = machine(name, TensorStore(data, most=2))
+    shares, total = m.sources(x[:1], .3, top=9, **k), torch.zeros(9, dtype=torch.float64)
+    for pixel in np.ndindex(6, 5):
+        s = m.sources(x[0], .3, pixel=pixel, top=10**6, **k)
+        total.index_add_(0, s.image, s.weight/30)
     assert shares.weight.sum() == pytest.approx(1)
     torch.testing.assert_close(shares.weight, total[shares.image], atol=1e-9, rtol=0)
 
@@ -429,7 +437,7 @@ import psutil, sys, torch
 from creativity.machines.windows import BBELSMachine
 from creativity.studies.command import Meter
 torch.set_num_threads(2)
-data = torch.rand(1500, 3, 16, 16)*2 - 1
+data = torch.rand(1000, 3, 16, 16)*2 - 1
 budget, x = int(sys.argv[1]), torch.randn(1, 3, 16, 16)
 m = BBELSMachine(data, max_bytes=budget, backend=sys.argv[2])
 BBELSMachine(data[:40], max_bytes=budget, backend=sys.argv[2]).denoise(x, .9, k=11)
@@ -440,7 +448,9 @@ assert meter.rise <= budget, (meter.rise, budget)
 
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_memory_stays_within_the_budget(backend):
-    subprocess.run([sys.executable, '-c', MEMORY, str(48*2**20), backend], check=True, timeout=300)
+    # threads that wait would turn in circles
+    env = os.environ | {'OMP_WAIT_POLICY': 'passive'}
+    subprocess.run([sys.executable, '-c', MEMORY, str(8*2**20), backend], check=True, timeout=300, env=env)
 
 
 # Forward processes
