@@ -160,9 +160,10 @@ def test_logits_relative_to_the_mean_image_are_right(kind, t):
     if kind == 'two': data = data[torch.arange(60) % 2].sign()
     if kind == 'near': data = (data[:1] + 1e-3*images(60, 3, 16, 16, seed=4)).clamp(-1, 1)
     m, (a, sigma) = c.PCAMachine(data, tau=.02), at(t)
+    listens = rivals.pca_masks(data, a, sigma, tau=.02) # as in pca_mean, once for all queries
     for size in (1., 30.):
         x = noisy(data, t, B=2, size=size)
-        want = torch.stack([rivals.pca_mean(q, data, a, sigma, tau=.02) for q in x])
+        want = torch.stack([rivals.weighed_mean(q, data, a, sigma, listens) for q in x])
         assert (m.denoise(x, t) - want).abs().max() < 5e-5
         evidence = [m.belief(v, t).log_evidence for v in (x, x.double())]
         assert torch.allclose(*evidence, rtol=1e-6, atol=2e-3)
