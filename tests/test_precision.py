@@ -29,10 +29,10 @@ def draws(seed): return torch.Generator().manual_seed(seed)
 # ---- precision: the search is for the worst query, not for a random one ----
 
 def error(plan, data, x, t, backend):
-    "Of float32 against float64, which other tests hold against the definitions."
+    "Of float32 against float64 in compiled loops, which other tests hold against the definitions."
     a, sigma = levels(t)
     rough, = stream(x[None], data, plan, [a], [sigma], backend=backend)
-    fine, = stream(x[None].double(), data.double(), plan, [a], [sigma], backend=backend)
+    fine, = stream(x[None].double(), data.double(), plan, [a], [sigma], backend='compiled')
     return (rough.num/rough.z - fine.num/fine.z).abs().max().item()
 
 
@@ -51,7 +51,7 @@ def flat_pair(shape, t, p):
 
 
 @pytest.mark.parametrize('backend', ['torch', 'compiled'])
-@pytest.mark.parametrize(('rule', 'shape', 'k'), [(ls_rule, (3, 32, 32), 31), (els_rule, (1, 12, 12), 9), (bbels_rule, (3, 14, 14), 9)])
+@pytest.mark.parametrize(('rule', 'shape', 'k'), [(ls_rule, (3, 32, 32), 31), (els_rule, (1, 10, 10), 9), (bbels_rule, (3, 12, 12), 9)])
 def test_flat_images(rule, shape, k, backend):
     plan, worst = Plan(rule, shape[1:], k, rule is els_rule, rule is els_rule), 0.
     for seed in range(3):
