@@ -10,7 +10,7 @@ from creativity.machines.windows import as_store
 from creativity.measure.copies import Copies, copies, nearest_whole, noise_level, part_width
 
 FEW = dict(part_images=20, part_controls=3, progress=False)
-DATA, TEST = load('cifar10', n=300), load('cifar10', 'test', n=200).x
+DATA, TEST = load('cifar10', n=300, size=16), load('cifar10', 'test', n=200, size=16).x
 
 
 def noisy(x, s, seed=0): return x + s*torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
@@ -18,7 +18,7 @@ def noisy(x, s, seed=0): return x + s*torch.randn(x.shape, generator=torch.Gener
 
 def test_planted_copies_of_photographs_are_caught_and_held_out_ones_are_not():
     q = DATA.x[:8]
-    planted = [q, q.flip(-1), q.roll((-4, 1), (2, 3)), noisy(q, .1), noisy(q.flip(-1).roll(2, 3), .3), (q + .05).clamp(-1, 1)]
+    planted = [q, q.flip(-1), q.roll((-2, 1), (2, 3)), noisy(q, .1), noisy(q.flip(-1).roll(2, 3), .3), (q + .05).clamp(-1, 1)]
     found = copies(torch.cat([*planted, TEST[100:130]]), DATA, TEST[:100], **FEW)
     assert found.kinds[:48].count('copy') >= 47
     assert (found.nearest.image[:32].reshape(4, 8) == torch.arange(8)).all()
@@ -53,13 +53,25 @@ def test_any_size_and_any_values(shape):
     assert found.nearest.image.tolist() == [0, 1, 2]*2
 
 
+LARGE = load('cifar10', n=300) # of 32 pixels: four become one, and a copy may be moved by four
+
+
 def test_what_moves_a_training_image_back_onto_a_copy_is_said():
-    q = DATA.x[:1]
+    q = LARGE.x[:1]
     for mirrored in (False, True):
-        x = (q.flip(-1) if mirrored else q).roll((3, -2), (2, 3))
-        found = nearest_whole(x, as_store(DATA))
+        x = (q.flip(-1) if mirrored else q).roll((-4, 3), (2, 3))
+        found = nearest_whole(x, as_store(LARGE))
         again = (q.flip(-1) if found.mirrored[0] else q).roll(found.moved[0].tolist(), (2, 3))
         assert torch.equal(again, x)
+
+
+def test_noise_is_left_out_of_the_distance_where_pixels_are_put_together():
+    planted, held = noisy(LARGE.x[:8].flip(-1), .3), load('cifar10', 'test', n=24).x
+    found, clean, rough = (nearest_whole(x, as_store(LARGE)) for x in (planted, held, noisy(held, .3)))
+    assert (found.image == torch.arange(8)).all()
+    assert found.mirrored.all()
+    assert found.distance.max() < .5*rough.distance.min()
+    assert (rough.distance/clean.distance - 1).abs().max() < .1
 
 
 def test_noise_of_a_photograph_is_small_and_that_of_noise_is_its_own():
