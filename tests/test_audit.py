@@ -3,6 +3,7 @@ import json
 import re
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ import creativity as c
 from creativity.data.find import load, make_dictionary
 from creativity.data.images import Images
 from creativity.errors import CreativityError
+from creativity.files import figure_png
 from creativity.machines.widths import check_scales
 from creativity.measure import audit as room
 from creativity.measure.audit import audit
@@ -23,7 +25,20 @@ PARTS = ['look', 'receptive', 'widths', 'place', 'one-step', 'compare', 'samples
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch): monkeypatch.setattr(room, '_quick', FEW)
+def few(monkeypatch):
+    "Few of everything, and figures are made but not drawn: that takes as long as to find what they show."
+    monkeypatch.setattr(room, '_quick', FEW)
+    monkeypatch.setattr(room, 'figure_png', lambda fig, **how: plt.close(fig) or b'')
+
+
+@pytest.fixture
+def drawn(few, monkeypatch):
+    "Figures are drawn, in coarse dots."
+    monkeypatch.setattr(room, 'figure_png', lambda fig, **how: figure_png(fig, **how | dict(dpi=25)))
+
+
+@pytest.fixture
+def full_size(few, monkeypatch): monkeypatch.setattr(room, 'figure_png', figure_png)
 
 
 def quick(net, d, held=TEST, **more): return audit(net, d, held, **dict(samples=6, quick=True, progress=False) | more)
@@ -112,7 +127,7 @@ def test_lines_in_one_place_can_be_told_apart(monkeypatch):
     assert lines[0].get_linewidth() > max(v.get_linewidth() for v in lines[1:]) + .5
 
 
-def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path):
+def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path, full_size):
     a = quick(c.BBELSMachine(DATA, scales=3), DATA, samples=2, level=.05)
     paths = a.save(tmp_path)
     page, text = (p.read_text() for p in paths[:2])
@@ -129,7 +144,7 @@ def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path):
     assert str(a).count('\n') >= len(PARTS)
 
 
-def test_an_audit_that_was_stopped_goes_on_and_finds_the_same(tmp_path, monkeypatch):
+def test_an_audit_that_was_stopped_goes_on_and_finds_the_same(tmp_path, monkeypatch, drawn):
     net = c.BBELSMachine(DATA, scales=3)
     whole = quick(net, DATA)
     made = []
@@ -153,7 +168,7 @@ def test_an_audit_that_was_stopped_goes_on_and_finds_the_same(tmp_path, monkeypa
     with pytest.raises(CreativityError, match='choose another folder'): quick(net, DATA, out=tmp_path, samples=5)
 
 
-def test_latents_of_four_channels_and_any_range():
+def test_latents_of_four_channels_and_any_range(drawn):
     g = torch.Generator().manual_seed(0)
     x = torch.nn.functional.interpolate(3*torch.randn(90, 4, 4, 4, generator=g), (16, 16), mode='bilinear')
     d, held = Images(x[:60], name='latents', range=None), Images(x[60:], name='latents', range=None)
@@ -196,7 +211,7 @@ def test_refusals_are_of_one_line(refused):
     refused('audit --held-out nowhere/at/all', 'does not exist')
 
 
-def test_the_command(run, tmp_path):
+def test_the_command(run, tmp_path, full_size):
     code, out, err = run('audit --network fashion_mnist-resnet --n 40 --quick --seeds 2 --scales 3,5,9 --out a')
     assert (code, 'Traceback' in err) == (0, False), err
     assert out.startswith('Audit of fashion_mnist-resnet\n')
