@@ -253,7 +253,7 @@ async function until(what, test, seconds = 30, errors = new Set()) {
     if (await test().catch(() => false)) return
     await new Promise(ok => setTimeout(ok, 50))
   }
-  throw new Error(`${what} did not answer${errors.size ? '' : ` within ${seconds} s`}`)
+  throw new Error(`${what} did not answer${errors.size ? `: ${[...errors].join('; ')}` : ` within ${seconds} s`}`)
 }
 
 const told = waits => Object.entries(waits).map(([what, wait]) => `${what} ${wait}`).join(', ')

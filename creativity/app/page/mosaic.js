@@ -52,6 +52,8 @@ const askShares = calm(150, () => {
   if (!now || (shares && shares.of === now)) return
   const query = { machine, k: ownWidth(now.t), x: now.x, t: now.t, each: true }
   pool.believe(images, query, 'shares', 2).then(({ share, weights }) => {
+    // another flow may have begun
+    if (now !== asked()) return
     shares = { share, weights, of: now }
     list()
     drawWeight()
