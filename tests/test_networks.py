@@ -234,11 +234,13 @@ def test_interrupted_equals_uninterrupted(tmp_path, monkeypatch, arch):
 
 
 SCRIPT = '''
-import sys, torch
+import sys, time, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
-from test_networks import tiny
-tiny(sys.argv[1], steps=300, every=.05)
+from test_networks import Trainer, tiny
+advance = Trainer.advance
+Trainer.advance = lambda self: time.sleep(.01) or advance(self) # so that there is time to kill it
+tiny(sys.argv[1], steps=80, batch=1, every=.05)
 '''
 
 
@@ -248,12 +250,11 @@ def test_sigkill(tmp_path):
     p = subprocess.Popen([sys.executable, '-c', SCRIPT, str(out), os.path.dirname(__file__)], env=env)
     deadline = time.time() + 60
     while not (out/'checkpoint.safetensors').exists() and time.time() < deadline and p.poll() is None: time.sleep(.02)
-    time.sleep(.3)
+    time.sleep(.1)
     p.send_signal(signal.SIGKILL)
     assert p.wait() == -signal.SIGKILL
-    assert 0 < read_state(out/'checkpoint.safetensors')['step'] < 300
-    tiny(out, steps=300)
-    tiny(tmp_path/'whole', steps=300)
+    assert 0 < read_state(out/'checkpoint.safetensors')['step'] < 80
+    for folder in (out, tmp_path/'whole'): tiny(folder, steps=80, batch=1)
     assert_same_run(out, tmp_path/'whole')
 
 
@@ -372,7 +373,7 @@ def test_minutes_end_with_the_learning_rate(tmp_path, monkeypatch, speed):
     rates, rate = [], Recipe.rate
     monkeypatch.setattr(Recipe, 'rate', lambda self, step: rates.append(rate(self, step)) or rates[-1])
     Clock(monkeypatch, SPEEDS[speed])
-    net = tiny(tmp_path, steps=None, minutes=.5, width=4, depth=1, dim=8)
+    net = tiny(tmp_path, steps=None, minutes=.5, width=4, depth=1, dim=8, batch=1)
     state = read_state(tmp_path/'checkpoint.safetensors')
     assert state['step'] == net.card['recipe']['steps'] == net.card['steps']
     assert state['seconds'] == pytest.approx(30, rel=.03)
@@ -384,7 +385,7 @@ def test_minutes_end_with_the_learning_rate(tmp_path, monkeypatch, speed):
 
 
 def test_a_run_by_the_clock_is_made_again_by_its_commands(tmp_path, monkeypatch):
-    small = dict(width=4, depth=1, dim=8)
+    small = dict(width=4, depth=1, dim=8, batch=1)
     with monkeypatch.context() as m:
         Clock(m, SPEEDS['slower'])
         net = tiny(tmp_path/'clock', steps=None, minutes=.5, **small)
@@ -402,7 +403,7 @@ def test_a_run_by_the_clock_is_made_again_by_its_commands(tmp_path, monkeypatch)
 
 def test_minutes_that_are_over_are_said_and_more_extend(tmp_path, monkeypatch):
     Clock(monkeypatch)
-    small = dict(steps=None, width=4, depth=1, dim=8)
+    small = dict(steps=None, width=4, depth=1, dim=8, batch=1)
     first = tiny(tmp_path, minutes=.2, **small)
     with pytest.warns(UserWarning, match=r'had its 0\.2 minutes \(2\d\d steps\): more minutes, or steps above'):
         again = tiny(tmp_path, minutes=.2, **small)
