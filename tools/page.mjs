@@ -11,8 +11,8 @@ const inside = (tab, f) =>
   tab.evaluate(`import(new URL('state.js', document.querySelector('script[src$="page.js"]').src)).then(${f})`)
 
 // Play one tab of the page. `keep(name)` keeps a screenshot; `until(what, test)` waits. Returns waits by what was done.
-// By touch, on a phone, everything is reached and shown, too; numbers of bbELS that take long are the same there, and are
-// compared by mouse alone.
+// By touch, on a phone, everything is reached and shown, too; what takes bbELS long is the same there, and is compared
+// by mouse alone.
 export async function play(tab, expected, touch, until, keep) {
   const waits = {}, read = id => tab.locator(`#${id}`).evaluate(e => ({ ...e.dataset, text: e.textContent }))
   const timed = async (what, act, answered) => {
