@@ -1,10 +1,12 @@
 "Past one machine: dictionaries on disk, ranks that share one, ranks that fail, and runs that go on."
+import io
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
+from creativity.__main__ import main
 from creativity.app.cli import free_port
 from creativity.data.disk import image_version, open_dictionary, write_dictionary
 from creativity.data.find import load, make_dictionary
@@ -187,16 +190,31 @@ def torchrun(n, *words, cwd, **env):
     return subprocess.run(cmd, capture_output=True, text=True, cwd=cwd, env=env, timeout=150)
 
 
+def on_ranks(n, f, *args):
+    "f(rank, ...) on each of n ranks: forks of a process that has imported what is heavy, and done nothing else."
+    context = multiprocessing.get_context('forkserver' if sys.platform == 'linux' else 'spawn')
+    if sys.platform == 'linux': context.set_forkserver_preload(HEAVY)
+    with ProcessPoolExecutor(n, mp_context=context) as pool:
+        answers = [pool.submit(f, rank, *args) for rank in range(n)]
+        return [a.result(timeout=150) for a in answers]
+
+
+def command(rank, words, world, port, cwd):
+    "The program as torchrun starts it on one rank: exit code and what it wrote."
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    os.chdir(cwd)
+    sys.argv, out, err = ['creativity', *map(str, words)], io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try: code = main()
+        except SystemExit as e: code = e.code
+    return code, out.getvalue(), err.getvalue()
+
+
 @pytest.mark.parametrize('n', [2, 4])
 def test_ranks_agree_with_one_process(tmp_path, n):
     "Equal shares; all images on the last rank; uneven ones with empty shards; class 0 on rank 0 alone."
     d, port = make(tmp_path/'d'), free_port()
-    # forks of a process that has imported what is heavy, and done nothing else
-    context = multiprocessing.get_context('forkserver' if sys.platform == 'linux' else 'spawn')
-    if sys.platform == 'linux': context.set_forkserver_preload(HEAVY)
-    with ProcessPoolExecutor(n, mp_context=context) as pool:
-        answers = [pool.submit(agree, rank, d.folder, n, port) for rank in range(n)]
-        assert [a.result(timeout=150) for a in answers] == [n]*n
+    assert on_ranks(n, agree, d.folder, n, port) == [n]*n
 
 
 @pytest.fixture
@@ -245,9 +263,9 @@ def test_a_lost_rank_ends_the_run_and_it_goes_on(tmp_path, how):
     # one of the two goes on
     if how == 'hangs': return
     before = run.path(0).stat().st_mtime_ns
-    r = torchrun(2, '-m', 'creativity', *words, '--shards', 1, cwd=tmp_path)       # now two groups of one rank
-    assert r.returncode == 0, r.stderr
-    assert r.stdout.count('made') == 2
+    codes, out, err = zip(*on_ranks(2, command, [*words, '--shards', 1], 2, free_port(), tmp_path), strict=True)       # now two groups of one rank
+    assert not any(codes), err
+    assert ''.join(out).count('made') == 2
     assert run.path(0).stat().st_mtime_ns == before
     x = torch.stack([torch.from_numpy(run.read(s)[0]['image']) for s in range(3)])
     torch.testing.assert_close(x, sample(BBELSMachine(d.read(0, 40), scales=3), [0, 1, 2], 2), atol=1e-3, rtol=0)
