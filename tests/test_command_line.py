@@ -31,6 +31,7 @@ from creativity.networks.card import load_network, stored_cards
 from creativity.networks.train import Recipe
 from creativity.studies import table
 
+pytestmark = pytest.mark.usefixtures('brief_look')
 PROGRAM = [sys.executable, '-m', 'creativity']
 COMMANDS = typer.main.get_command(cli.app)
 NAMES = [*COMMANDS.commands, *(f'study {name}' for name in cli.study_titles())]

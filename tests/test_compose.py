@@ -171,7 +171,7 @@ def test_a_label_that_is_none_is_refused_everywhere(label):
 
 # The command line reads what it writes
 
-def test_a_written_dictionary_is_read_by_every_command(run):
+def test_a_written_dictionary_is_read_by_every_command(run, brief_look):
     code, _, err = run('dictionary fashion_mnist --n 20 --out d')
     assert code == 0, err
     assert run('train --data d --preset compact --batch 4 --steps 1 --out net')[0] == 0

@@ -31,7 +31,7 @@ def test_networks_are_sorted_by_their_steps(tmp_path):
     with pytest.raises(c.CreativityError, match='no networks in'): T.run_study(tmp_path/'none')
 
 
-def test_a_study_of_two_lengths(tmp_path, monkeypatch):
+def test_a_study_of_two_lengths(tmp_path, monkeypatch, brief_look):
     monkeypatch.setattr(T, 'HELD_OUT', 2)
     monkeypatch.setattr(T, '_LOSS_ON', 3)
     monkeypatch.setattr(T, '_STEPS', (3, 4))
