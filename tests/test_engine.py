@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creativity.diffusion import CosineSchedule
+from creativity.engine import margins
 from creativity.engine import stream as engine
 from creativity.engine.margins import TOGETHER, clip_plan, content_boxes, split_work
 from creativity.engine.plan import Plan, bbels_rule, els_inside_rule, els_rule, pad
@@ -62,7 +63,7 @@ def logits_of(best, x, images, plan, a, sigma):
 def test_counted_is_compared(problem):
     x, images, plan, a, sigma, together, threads = problem
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(engine, 'TOGETHER', together)
+        m.setattr(margins, 'TOGETHER', together) # so that half of the examples have boxes
         work, total = split_work(images, plan, threads, least=1), SoftmaxSums.empty(*x.shape)
         for share in work: total.merge_(sums_shared(x, images, share, plan, a, sigma, True))
     wanted = sums_torch(x.double(), images.double(), plan, a, sigma, True)
