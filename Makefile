@@ -14,6 +14,8 @@ SITE := _docs/.checked
 STAGES := sync lint readme fresh docs pytest
 
 export PYTHONUNBUFFERED := 1
+# threads that wait sleep: they share the cores with others here
+export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help install demo test $(STAGES) house mutants lab notebooks slow test-triton browser-tools browser explorer page test-browser warm serve pins wheel clean

@@ -227,7 +227,6 @@ def test_data(run, tmp_path):
 
 def test_bench(run, monkeypatch):
     refused(run('bench --k 3 --k 4'), '--k must be odd')
-    monkeypatch.setattr(speed, 'ceilings', dict) # measured in seconds, and not what is asked here
     refused(run('bench --n 2001'), 'there are 2000')
     asked, found = [], {k: v for k, v in stored('speed').items() if k != 'command'}
     monkeypatch.setattr(speed, 'bench', lambda *args: asked.append(args) or found)

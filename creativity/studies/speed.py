@@ -522,9 +522,10 @@ def bench(
 
     At each width, along published schedules, and as the work grows."""
     budget = max_bytes or free_bytes(torch.device(device))
-    b, rows, sets, before = Bench(repeats, budget, device, min(_FEW, n)), [], {}, ceilings()
+    b, rows, sets = Bench(repeats, budget, device, min(_FEW, n)), [], {}
     for data in ('cifar10', 'fashion_mnist'):
         sets[data] = load(data, n=n).x.to(device), load(data, 'test', n=1).x.to(device)
+    before = ceilings()
     for data, (images, photo) in sets.items():
         scales = published_scales(f'{data}-resnet')
         for k in tqdm(ks, f'widths, {data}', delay=2, leave=False):
