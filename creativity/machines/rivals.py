@@ -222,12 +222,12 @@ def pooled_moments(
     places: Tensor,  # [M,n] which numbers of an image belong to the window at each place
 ) -> tuple[Tensor, Tensor]:  # mean [n], covariance [n,n]
     "Mean and covariance of windows, pooled over places."
-    centre, n = mean[places].mean(0), places.shape[1]
-    total = torch.zeros(n, n, dtype=cov.dtype, device=cov.device)
-    for at in places:
-        off = mean[at] - centre
-        total += cov[at[:, None], at].addr(off, off)
-    return centre, total/len(places)
+    off, n, flat = mean[places], places.shape[1], cov.flatten()
+    centre = off.mean(0)
+    off -= centre
+    total = (off.T @ off).flatten()
+    for at in places: total += flat.index_select(0, (at[:, None]*len(cov) + at).flatten())
+    return centre, total.view(n, n)/len(places)
 
 # %% ../../nbs/library/machines/rivals.ipynb #8a343356
 class LocalWienerMachine(RivalMachine):
