@@ -1,12 +1,8 @@
 "Past one machine: dictionaries on disk, ranks that share one, ranks that fail, and runs that go on."
-import io
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from forks import on_ranks, program
 from PIL import Image
 
-from creativity.__main__ import main
 from creativity.app.cli import free_port
 from creativity.data.disk import image_version, open_dictionary, write_dictionary
 from creativity.data.find import load, make_dictionary
@@ -32,7 +28,6 @@ from creativity.runs import reopen_run
 from creativity.studies.growth import step_cost
 
 HERE = Path(__file__).resolve().parent
-HEAVY = ['numba', 'pytest', 'torch.distributed', 'creativity.machines.windows', 'creativity.studies.growth']
 
 
 def make(folder, n=40, labels=(12, 1, 27)):
@@ -190,24 +185,10 @@ def torchrun(n, *words, cwd, **env):
     return subprocess.run(cmd, capture_output=True, text=True, cwd=cwd, env=env, timeout=150)
 
 
-def on_ranks(n, f, *args):
-    "f(rank, ...) on each of n ranks: forks of a process that has imported what is heavy, and done nothing else."
-    context = multiprocessing.get_context('forkserver' if sys.platform == 'linux' else 'spawn')
-    if sys.platform == 'linux': context.set_forkserver_preload(HEAVY)
-    with ProcessPoolExecutor(n, mp_context=context) as pool:
-        answers = [pool.submit(f, rank, *args) for rank in range(n)]
-        return [a.result(timeout=150) for a in answers]
-
-
 def command(rank, words, world, port, cwd):
     "The program as torchrun starts it on one rank: exit code and what it wrote."
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    os.chdir(cwd)
-    sys.argv, out, err = ['creativity', *map(str, words)], io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        try: code = main()
-        except SystemExit as e: code = e.code
-    return code, out.getvalue(), err.getvalue()
+    env = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    return program(words, env, cwd)
 
 
 @pytest.mark.parametrize('n', [2, 4])
