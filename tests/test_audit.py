@@ -31,14 +31,29 @@ def few(monkeypatch):
     monkeypatch.setattr(room, 'figure_png', lambda fig, **how: plt.close(fig) or b'')
 
 
+def coarse(fig, **how): return figure_png(fig, **how | dict(dpi=25))
+
+
 @pytest.fixture
 def drawn(few, monkeypatch):
     "Figures are drawn, in coarse dots."
-    monkeypatch.setattr(room, 'figure_png', lambda fig, **how: figure_png(fig, **how | dict(dpi=25)))
+    monkeypatch.setattr(room, 'figure_png', coarse)
+
+
+@pytest.fixture(scope='module')
+def whole():
+    "An audit that was not stopped, with its figures in coarse dots."
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(room, '_quick', FEW)
+        m.setattr(room, 'figure_png', coarse)
+        return quick(c.BBELSMachine(DATA, scales=3), DATA, **ASKED)
 
 
 @pytest.fixture
 def full_size(few, monkeypatch): monkeypatch.setattr(room, 'figure_png', figure_png)
+
+
+ASKED = dict(samples=4, level=.05)
 
 
 def quick(net, d, held=TEST, **more): return audit(net, d, held, **dict(samples=6, quick=True, progress=False) | more)
@@ -127,8 +142,8 @@ def test_lines_in_one_place_can_be_told_apart(monkeypatch):
     assert lines[0].get_linewidth() > max(v.get_linewidth() for v in lines[1:]) + .5
 
 
-def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path, full_size):
-    a = quick(c.BBELSMachine(DATA, scales=3), DATA, samples=2, level=.05)
+def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path, whole):
+    a = whole
     paths = a.save(tmp_path)
     page, text = (p.read_text() for p in paths[:2])
     assert not re.search(r'(src|href)="(?!data:image/png;base64,|#)', page)
@@ -144,10 +159,9 @@ def test_a_report_is_one_page_and_its_numbers_are_json(tmp_path, full_size):
     assert str(a).count('\n') >= len(PARTS)
 
 
-def test_an_audit_that_was_stopped_goes_on_and_finds_the_same(tmp_path, monkeypatch, drawn):
-    net = c.BBELSMachine(DATA, scales=3)
-    whole = quick(net, DATA)
-    made = []
+def test_an_audit_that_was_stopped_goes_on_and_finds_the_same(tmp_path, monkeypatch, drawn, whole):
+    net, made = c.BBELSMachine(DATA, scales=3), []
+    def ask(d=DATA, **more): return quick(net, d, out=tmp_path, **ASKED | more)
     def stop(self, seed, make, *args, finish=room.Run.finish, **more):
         def counted():
             made.append(seed)
@@ -155,17 +169,17 @@ def test_an_audit_that_was_stopped_goes_on_and_finds_the_same(tmp_path, monkeypa
             return make()
         return finish(self, seed, counted, *args, **more)
     monkeypatch.setattr(room.Run, 'finish', stop)
-    with pytest.raises(KeyboardInterrupt): quick(net, DATA, out=tmp_path)
-    again = quick(net, DATA, out=tmp_path)
+    with pytest.raises(KeyboardInterrupt): ask()
+    again = ask()
     after = len(made)
-    last = quick(net, DATA, out=tmp_path)
+    last = ask()
     assert len(made) == after
     for a in (again, last):
         assert str(a) == str(whole)
         assert json.dumps([s.facts for s in a.sections]) == json.dumps([s.facts for s in whole.sections])
         assert [s.figures for s in a.sections] == [s.figures for s in whole.sections]
-    with pytest.raises(CreativityError, match='choose another folder'): quick(net, DATA[:60], out=tmp_path)
-    with pytest.raises(CreativityError, match='choose another folder'): quick(net, DATA, out=tmp_path, samples=5)
+    with pytest.raises(CreativityError, match='choose another folder'): ask(DATA[:60])
+    with pytest.raises(CreativityError, match='choose another folder'): ask(samples=5)
 
 
 def test_latents_of_four_channels_and_any_range(drawn):
