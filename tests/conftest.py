@@ -56,6 +56,14 @@ def few_held_out(monkeypatch):
 
 
 @pytest.fixture
+def rough_intervals(monkeypatch):
+    "Intervals of medians come from 50 resamplings instead of 2,000: they are written and shown, and looked at elsewhere."
+    from creativity import metrics
+    made = metrics._median_interval
+    monkeypatch.setattr(metrics, '_median_interval', lambda values, level, n, seed: made(values, level, 50, seed))
+
+
+@pytest.fixture
 def brief_look(monkeypatch):
     "Before a comparison a network is looked at with 2 images instead of 16; what such a look finds is tested elsewhere."
     from creativity.measure import pair

@@ -27,7 +27,7 @@ from creativity.networks import wrap
 from creativity.studies import speed
 from creativity.studies.command import stored
 
-pytestmark = pytest.mark.usefixtures('brief_look')
+pytestmark = pytest.mark.usefixtures('brief_look', 'rough_intervals')
 PROGRAM = [sys.executable, "-m", "creativity"]
 COMMANDS = sorted(c.name or c.callback.__name__ for c in cli.app.registered_commands)
 TINY = '--label 3 --n 6 --seeds 2 --steps 2'
