@@ -167,7 +167,7 @@ def test_more_seeds_go_to_those_that_are_stored(tmp_path, monkeypatch):
     assert R.run_study(**how, seeds=1, extend=True)['ids'] == more['ids']
 
 
-def test_a_cell_is_what_compare_measures(j):
+def test_a_cell_is_what_compare_measures(j, brief_look):
     from creativity.measure.compare import compare
     machine = c.LSMachine(j.few.x, j.few.y, j.net.schedule, scales=[5]*10)
     cell = R.judge(j, 'LS', 'kamb', [11], dict(widths=[5]*10))['numbers']
