@@ -1,7 +1,6 @@
 "A user's own images: files of every kind, folders, zips, arrays; read right, or refused with the reason."
 import io
 import re
-import resource
 import warnings
 import zipfile
 import zlib
@@ -322,6 +321,7 @@ def test_folder_bad_input(tmp_path):
 
 def growth(f, *args):
     "Bytes by which this process grows at most."
+    import resource
     most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     base = most()
     f(*args)
@@ -341,10 +341,10 @@ def are_read(path, n): assert len(load(path)) == n
 
 
 def is_read_in_part(path):
-    d = load(path, n=9, range=(0, 1))
-    assert d.x[7].max() == 0
+    d = load(path, n=5, range=(0, 1))
+    assert d.x[3].max() == 0
     assert d.x.max() == 0
-    assert d.x[:7].max() == -1
+    assert d.x[:3].max() == -1
 
 
 @pytest.mark.parametrize('kind', ['file', 'pixels', 'array'])
@@ -511,7 +511,7 @@ def test_bytes_of_bfloat16_make_no_dictionary(tmp_path):
 def test_only_what_is_wanted_is_converted(tmp_path):
     "A few images of a file of 800 MB."
     f = np.lib.format.open_memmap(tmp_path/'a.npy', 'w+', np.float64, (100, 1, 1000, 1000))
-    f[7] = .5
+    f[3] = .5
     del f
     assert peak_of(is_read_in_part, tmp_path/'a.npy') < 3e8
 
