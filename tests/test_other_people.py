@@ -253,9 +253,10 @@ def test_a_machine_along_a_schedule_is_the_one_made_with_it(kind, schedule):
 
 
 def test_widths_along_a_schedule_keep_their_noise_level():
+    d = load('fashion_mnist', n=9)
     for schedule in SCHEDULES:
-        made = LSMachine(load('fashion_mnist', n=9), schedule=schedule, scales='fashion_mnist-resnet')
-        other = along(LSMachine(load('fashion_mnist', n=9), scales='fashion_mnist-resnet'), schedule)
+        made = LSMachine(d, schedule=schedule, scales='fashion_mnist-resnet')
+        other = along(LSMachine(d, scales='fashion_mnist-resnet'), schedule)
         assert [made.width(i/20) for i in range(1, 21)] == [other.width(i/20) for i in range(1, 21)]
 
 
@@ -355,8 +356,9 @@ ASKED = {'load': (lambda **g: load(DATA, **g), ['size', 'n', 'label', 'range']),
 
 
 @pytest.mark.parametrize(('name', 'option'), [(n, o) for n, (_, options) in ASKED.items() for o in options])
-def test_what_is_no_value_is_refused_in_words(name, option):
+def test_what_is_no_value_is_refused_in_words(name, option, tmp_path, monkeypatch):
     "A value is taken, or refused as a `CreativityError` of one line; nothing else."
+    monkeypatch.chdir(tmp_path)     # '' is the folder where one is
     call, refused = ASKED[name][0], 0
     for value in BAD:
         with warnings.catch_warnings():
