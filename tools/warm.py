@@ -6,10 +6,11 @@ bytecode of what the checks import, where `make install PIP_FLAGS=--no-compile` 
 compiles all that it installs, on one core.
 """
 import argparse
+import compileall
 import importlib
 from concurrent.futures import ProcessPoolExecutor
 
-from nb import HEAVY
+from nb import HEAVY, ROOT
 
 # What the checks start, beside what the notebooks import.
 TOOLS = ['diffusers', 'hypothesis.strategies', 'ipykernel.kernelapp', 'jupyterlab.labapp',
@@ -40,6 +41,7 @@ def bytecode(name):
 def main():
     "In two processes; the tools are imported by the first that is free."
     argparse.ArgumentParser(prog='tools/warm.py', description=__doc__).parse_args()
+    compileall.compile_dir(ROOT/'creativity', quiet=1)
     with ProcessPoolExecutor(2) as pool:
         work = [pool.submit(warm, name) for name in ('float32', 'float64')]
         work += [pool.submit(bytecode, name) for name in (*HEAVY, *TOOLS)]
