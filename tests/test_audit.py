@@ -40,6 +40,9 @@ def drawn(few, monkeypatch):
     monkeypatch.setattr(room, 'figure_png', coarse)
 
 
+ASKED = dict(samples=4, level=.05)
+
+
 @pytest.fixture(scope='module')
 def whole():
     "An audit that was not stopped, with its figures in coarse dots."
@@ -51,9 +54,6 @@ def whole():
 
 @pytest.fixture
 def full_size(few, monkeypatch): monkeypatch.setattr(room, 'figure_png', figure_png)
-
-
-ASKED = dict(samples=4, level=.05)
 
 
 def quick(net, d, held=TEST, **more): return audit(net, d, held, **dict(samples=6, quick=True, progress=False) | more)

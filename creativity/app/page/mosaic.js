@@ -3,7 +3,7 @@ import { $, $$, calm, make, percent, place as putOver } from './controls.js'
 import { bitmap, difference, image, mosaic, pale, shine, tints } from './draw.js'
 import { sideBySide, strongest } from './measure.js'
 import { Dropped } from './pool.js'
-import { asked, dropCut, isDone, listen, ownWidth, pool, startCut, state, STEPS } from './state.js'
+import { asked, dropCut, isAsked, isDone, listen, ownWidth, pool, startCut, state, STEPS } from './state.js'
 import { numbersOf } from './data.js'
 
 const quiet = e => { if (!(e instanceof Dropped)) throw e }
@@ -52,8 +52,7 @@ const askShares = calm(150, () => {
   if (!now || (shares && shares.of === now)) return
   const query = { machine, k: ownWidth(now.t), x: now.x, t: now.t, each: true }
   pool.believe(images, query, 'shares', 2).then(({ share, weights }) => {
-    // another flow may have begun
-    if (now !== asked()) return
+    if (!isAsked(now)) return
     shares = { share, weights, of: now }
     list()
     drawWeight()

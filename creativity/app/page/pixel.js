@@ -4,14 +4,13 @@ import { cut, image, limitAt, map, mosaic } from './draw.js'
 import { nearest, strongest } from './measure.js'
 import { plan } from './plan.js'
 import { Dropped } from './pool.js'
-import { asked, chooseWidth, isDone, levelsAt, listen, ownWidth, pool, run, state, STEPS, WIDTHS } from './state.js'
+import {
+  asked, chooseWidth, isAsked, isDone, levelsAt, listen, ownWidth, pool, run, state, STEPS, WIDTHS,
+} from './state.js'
 
 const NO_WINDOWS = 'IS has no windows: choose another machine.'
 const quiet = e => { if (!(e instanceof Dropped)) throw e }
 const width = () => state.width ?? ownWidth(asked().t)
-
-// An answer may arrive when another flow has begun and nobody has been told yet: it is shown only of what is looked at.
-const isOf = (now, pixel = state.pixel) => now === asked() && pixel === state.pixel
 
 // What all pixels believe at the step and width that are looked at: known from the flow, or asked for.
 
@@ -22,7 +21,7 @@ function believe() {
   if (state.width === null || state.machine === 'is') return showBelief(now.belief)
   const { images, machine, width: k } = state
   pool.believe(images, { machine, k, x: now.x, t: now.t }, 'belief', 1)
-    .then(found => isOf(now) && showBelief(found)).catch(quiet)
+    .then(found => isAsked(now) && showBelief(found)).catch(quiet)
 }
 
 function showBelief(belief) {
@@ -47,7 +46,7 @@ function lookAt() {
   pool.drop('pixel')
   if (!now) return
   pool.ask('sources', images, { machine, k, x: now.x, t: now.t, pixel, top: 6, skip: -1 }, 'pixel', 0)
-    .then(found => isOf(now, pixel) && showPixel(found, now, k)).catch(quiet)
+    .then(found => isAsked(now, pixel) && showPixel(found, now, k)).catch(quiet)
 }
 
 const byte = v => Math.round(127.5 + 127.5 * Math.max(-1, Math.min(1, v)))
@@ -119,7 +118,7 @@ function askCurve() {
   if (machine === 'is') return drawCurve()
   for (const k of WIDTHS)
     pool.ask('sources', images, { machine, k, x: now.x, t: now.t, pixel, top: 1, skip: -1 }, 'curve', 3).then(found => {
-      if (!isOf(now, pixel)) return
+      if (!isAsked(now, pixel)) return
       points.push([k, found.nEff])
       if (points.length === WIDTHS.length) drawCurve()
     }).catch(quiet)

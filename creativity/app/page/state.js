@@ -42,6 +42,8 @@ export function problem(text) {
 
 // The step whose belief is looked at: the image at the end was made by the last one.
 export const asked = () => state.steps[Math.min(state.step, STEPS - 1)]
+// An answer may arrive when another flow has begun and nobody has been told yet: it is shown only of what is looked at.
+export const isAsked = (now, pixel = state.pixel) => now === asked() && pixel === state.pixel
 export const ownWidth = t => state.machine === 'is' ? null : widthAt(state.set.scales, t)
 export const levelsAt = step => levels((STEPS - step) / STEPS)
 export const isDone = () => state.steps.length > STEPS
